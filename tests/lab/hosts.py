@@ -28,6 +28,7 @@ from machine import (
     NETWORK,
     STATE,
     LabError,
+    alive,
     mounts,
     processes,
     remove,
@@ -64,6 +65,17 @@ def existing() -> list:
             if word.startswith(f"--directory={HOSTS}/"):
                 names.add(word[len(f"--directory={HOSTS}/") :].split("/")[0])
     return sorted((Host(name) for name in names), key=lambda host: host.address)
+
+
+def discard(those: list) -> None:
+    """End hosts, all at a time because the kernel takes its time with each."""
+    for host, doomed in [(host, host.kill()) for host in those]:
+        host.discard(doomed)
+
+
+def systemd_runs() -> bool:
+    """Tell whether this machine's first process is systemd, sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
 
 
 class Host:
@@ -122,17 +134,19 @@ class Host:
         self._mount(lower)
         self._personalise(everyone)
         command = [
-            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--kill-signal=SIGRTMIN+3"),
-            *(f"--directory={self.root}", f"--machine={self.machine}", f"--hostname={self.name}"),
+            *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit"),
+            *("--kill-signal=SIGRTMIN+3", f"--directory={self.root}"),
+            *(f"--machine={self.machine}", f"--hostname={self.name}"),
             *(f"--network-bridge={BRIDGE}", "--capability=all", "--system-call-filter=@known"),
             *("--resolv-conf=off", "--timezone=off", "--link-journal=no"),
             *(f"--bind={self.directory / 'plain' / path}:/{path}" for path in PLAIN),
-            *("/bin/sh", "/usr/local/sbin/lab-init", f"{self.address}/{NETWORK.prefixlen}", str(GATEWAY)),
+            *("/bin/sh", "/usr/local/sbin/lab-init"),
+            *(f"{self.address}/{NETWORK.prefixlen}", str(GATEWAY)),
         ]
         environment = dict(ENVIRONMENT)
         if self.release not in ("bookworm", "trixie"):  # systemd 258 and later boot on v2 only
             environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
-        if Path("/run/systemd/system").is_dir():
+        if systemd_runs():
             self._start_unit(command, environment)
         else:
             self._start_process(command, environment)
@@ -179,8 +193,9 @@ class Host:
         """Start under the machine's systemd, which gives the host a cgroup of its own."""
         run(
             *("systemd-run", "--quiet", "--collect", f"--unit={self.unit}"),
-            *("--property=Delegate=yes", "--property=KillMode=mixed", "--property=TasksMax=infinity"),
-            *("--property=Restart=no", f"--property=RestartForceExitStatus={NSPAWN_REBOOT}"),
+            *("--property=Delegate=yes", "--property=KillMode=mixed"),
+            *("--property=TasksMax=infinity", "--property=Restart=no"),
+            f"--property=RestartForceExitStatus={NSPAWN_REBOOT}",
             f"--property=SuccessExitStatus={NSPAWN_REBOOT}",
             f"--property=StandardOutput=append:{self.console}",
             f"--property=StandardError=append:{self.console}",
@@ -193,12 +208,8 @@ class Host:
         groups = self._cgroups()
         for group in groups:
             _make_cgroup(group)
-
-        def enter() -> None:
-            for group in groups:
-                (group / "cgroup.procs").write_text(str(os.getpid()))
-
-        loop = f'until "$@" || [ $? -ne {NSPAWN_REBOOT} ]; do :; done'
+        enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in groups)
+        loop = f'{enter} until "$@" || [ $? -ne {NSPAWN_REBOOT} ]; do :; done'
         with self.console.open("ab") as console:
             subprocess.Popen(
                 ["sh", "-c", loop, "sh", *command],
@@ -208,7 +219,6 @@ class Host:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
-                preexec_fn=enter,
             )
 
     def _cgroups(self) -> list:
@@ -222,21 +232,29 @@ class Host:
             if kind.startswith("cgroup") and point.startswith("/sys/fs/cgroup")
         ]
 
-    def stop(self) -> None:
-        """End the host at once and throw away everything it had but its ssh key."""
-        if Path("/run/systemd/system").is_dir():
+    def kill(self) -> list:
+        """Pull the plug; return the ids of the processes that are dying of it."""
+        if systemd_runs():
             run("systemctl", "kill", "--signal=KILL", self.unit, check=False)
-            run("systemctl", "stop", self.unit, check=False)
         leader = self.leader()
         doomed = self._nspawn() + ([leader] if leader else [])
         for pid in doomed:  # oldest first: the loop that would start the host again
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while self.running() or any(Path("/proc", str(pid)).exists() for pid in doomed):
+        return doomed
+
+    def discard(self, doomed: list) -> None:
+        """Throw away everything the killed host had but its ssh key.
+
+        :raises LabError: it does not die.
+        """
+        deadline = time.monotonic() + 30
+        while self.running() or any(map(alive, doomed)):
             if time.monotonic() > deadline:
                 raise LabError(f"{self.name}: its processes {doomed} survive SIGKILL")
-            time.sleep(0.02)
+            time.sleep(0.05)
+        if systemd_runs():
+            run("systemctl", "stop", self.unit, check=False)
         run("ip", "link", "delete", f"vb-{self.machine}", check=False)
         for group in self._cgroups():
             _remove_cgroup(group)
@@ -284,6 +302,7 @@ class Host:
         """Run a command in the host; its failure is the caller's matter."""
         return subprocess.run(
             self.command(*words),
+            check=False,
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -71,8 +71,8 @@ def boot(new: list) -> None:
     everyone = {host.name: host for host in hosts.existing()}
     everyone.update((host.name, host) for host in new)
     everyone = sorted(everyone.values(), key=lambda host: host.address)
+    hosts.discard(new)
     for host in new:
-        host.stop()
         host.start(everyone)
     for host in everyone:
         host.introduce(everyone)
@@ -105,6 +105,7 @@ def write_inventory() -> None:
 def up(options: argparse.Namespace) -> None:
     """Boot the hosts that are wanted and not up yet."""
     new = [host for host in wanted(options.hosts) if not host.running()]
+    machine.raise_limits()
     machine.network_up()
     hosts.key(hosts.KEY, "lab")
     boot(new)
@@ -122,8 +123,7 @@ def reset(options: argparse.Namespace) -> None:
 def down(options: argparse.Namespace) -> None:
     """Take everything away but the cache and the keys."""
     there = hosts.existing()
-    for host in there:
-        host.stop()
+    hosts.discard(there)
     machine.network_down()
     machine.remove(machine.HOSTS)
     for name in ("inventory.yml", "known_hosts"):

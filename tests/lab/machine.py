@@ -27,6 +27,7 @@ BRIDGE_MAC = "02:68:64:6c:61:62"  # fixed, else it changes as hosts come and go
 NETWORK = ipaddress.ip_network(os.environ.get("LAB_NETWORK") or "198.18.0.0/16")
 GATEWAY = NETWORK[1]
 DOMAIN = "lab.test"
+INOTIFY_INSTANCES = 1024
 
 TOOLS = {
     "systemd-nspawn": "systemd-container",
@@ -57,7 +58,12 @@ def run(*command: object, check: bool = True) -> subprocess.CompletedProcess:
     """
     words = [str(word) for word in command]
     done = subprocess.run(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     if check and done.returncode != 0:
         raise LabError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
@@ -149,6 +155,21 @@ def mirrors() -> tuple:
     return found["SUITE"], found.get("SUITE-security")
 
 
+def raise_limits() -> None:
+    """Raise the one limit of the kernel that a dozen hosts reach.
+
+    The inotify instances of root count over all hosts: each has about ten, the default is 128.
+    """
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    value = int(limit.read_text())
+    if value < INOTIFY_INSTANCES:
+        try:
+            limit.write_text(f"{INOTIFY_INSTANCES}\n")
+            say(f"raised fs.inotify.max_user_instances from {value} to {INOTIFY_INSTANCES}")
+        except OSError as error:
+            say(f"{limit} stays {value} ({error.strerror}): enough for {value // 11} hosts")
+
+
 def network_up() -> None:
     """Make the bridge, or mend what is there of it.
 
@@ -214,3 +235,11 @@ def processes() -> list:
                 words = Path("/proc", entry, "cmdline").read_bytes().split(b"\0")
                 rows.append((int(entry), [os.fsdecode(word) for word in words]))
     return rows
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process still runs; a zombie does not, however late it is reaped."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False

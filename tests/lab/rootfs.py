@@ -74,6 +74,7 @@ def _build(release: str, root: Path) -> None:
     partial = CACHE / f"{release}.partial"
     remove(partial)
     say(f"{release}: building its root file system (about a minute, once)")
+    hook = "sh " + shlex.quote(str(HERE / "rootfs.sh")) + ' "$1"'
     started = time.monotonic()
     done = run(
         # In namespaces that die with this process, a killed build leaves files and nothing else.
@@ -81,7 +82,7 @@ def _build(release: str, root: Path) -> None:
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
         f"--include={','.join(PACKAGES + facts['packages'])}",
-        f"--customize-hook=sh {shlex.quote(str(HERE / 'rootfs.sh'))} \"$1\"",
+        f"--customize-hook={hook}",
         *facts["options"],
         *(release, partial, *sources),
         check=False,
@@ -97,7 +98,7 @@ def _build(release: str, root: Path) -> None:
 
 def clear() -> None:
     """Empty the cache of everything this module puts there."""
-    if CACHE.is_dir():
-        for entry in sorted(CACHE.iterdir()):
-            if re.fullmatch(rf"({'|'.join(RELEASES)})(-[0-9a-f]{{12}}|\.partial|\.lock)", entry.name):
-                remove(entry)
+    ours = re.compile(rf"({'|'.join(RELEASES)})(-[0-9a-f]{{12}}|\.partial|\.lock)")
+    for entry in sorted(CACHE.iterdir()) if CACHE.is_dir() else ():
+        if ours.fullmatch(entry.name):
+            remove(entry)
