@@ -1,0 +1,64 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who can reach the API over the network, wherever the listener comes from."""
+
+from __future__ import annotations
+
+from ..findings import Control, Verdict, broken, not_applicable, unknown
+from ..snapshot import Snapshot
+
+
+def _verified(snapshot: Snapshot) -> Verdict:
+    told = snapshot.told
+    if not told.tcp:
+        return not_applicable("nothing listens on TCP")
+    if told.verifies:
+        return broken([])
+    if told.setting("tlsverify") is True:
+        lacks = "tlsverify without tlscacert takes any client that the system's store trusts"
+    elif told.setting("tls") is True or told.setting("tlsverify") is not None:
+        lacks = "it asks its clients for no certificate"
+    else:
+        lacks = "it is plain HTTP"
+    return broken(["%s (%s): %s" % (one.address, one.origin, lacks) for one in told.tcp])
+
+
+def _refuses(snapshot: Snapshot) -> Verdict:
+    if snapshot.does is None:
+        return unknown("there is no running daemon to try")
+    if not snapshot.told.tcp:
+        return not_applicable("nothing listens on TCP")
+    served = snapshot.does.served
+    if not served:
+        return unknown("no TCP listener could be reached from the host itself")
+    return broken(
+        [
+            "%s answered a client without a certificate" % address
+            for address, (_, answered) in served.items()
+            if answered
+        ]
+    )
+
+
+CONTROLS = [
+    Control(
+        "listener-verified",
+        "Every TCP listener verifies its clients",
+        "critical",
+        "Whoever reaches an API that verifies nobody is root on the host.",
+        "Give dockerd_listen, and let dockerd_tls issue the certificates; an empty dockerd_listen"
+        " closes TCP.",
+        _verified,
+        {"1.6": "2.7", "1.7": "2.7", "1.8": "2.8"},
+    ),
+    Control(
+        "listener-refuses-strangers",
+        "No TCP listener answers a client without a certificate",
+        "critical",
+        "What the listener does counts, not what its configuration says.",
+        "Run the dockerd role, which closes or secures the listener.",
+        _refuses,
+        {"1.6": "2.7", "1.7": "2.7", "1.8": "2.8"},
+    ),
+]

@@ -1,0 +1,137 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What dockerd is told but does not do, and what it takes to bring it in.
+
+State, not events: whether the daemon must reload or restart follows from what it is running
+against what it is told, so that a run which died half-way is finished by the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import units
+from .directives import DIRECTIVES
+from .snapshot import Snapshot, activated
+
+RELOAD, RESTART = "reload", "restart"
+# The service cannot keep running while one of its sockets is made anew: both restart together.
+RESTART_TLS, RESTART_UNIX = "restart with docker-tls.socket", "restart with docker.socket"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One difference between told and done. ``need`` is what closes it."""
+
+    what: str
+    need: str
+
+
+def _security(name: str):
+    return lambda info: any(
+        option.split(",")[0] == "name=" + name for option in info.get("SecurityOptions") or []
+    )
+
+
+# Directives that /info shows: how to read them there, dockerd's default, and since when.
+SHOWN = {
+    "live-restore": (lambda info: info.get("LiveRestoreEnabled"), False, (1, 13)),
+    "debug": (lambda info: info.get("Debug"), False, (1, 13)),
+    "experimental": (lambda info: info.get("ExperimentalBuild"), False, (1, 13)),
+    "log-driver": (lambda info: info.get("LoggingDriver"), "json-file", (1, 13)),
+    "no-new-privileges": (_security("no-new-privileges"), False, (26, 0)),
+}
+
+
+def unapplied(snapshot: Snapshot) -> list[str]:
+    """Directives for which the live daemon shows another value than it is told."""
+    info = snapshot.does.info if snapshot.does else {}
+    version = snapshot.told.version or ()
+    return [
+        name
+        for name, (shown, default, since) in SHOWN.items()
+        if info and version >= since and shown(info) != snapshot.told.setting(name, default)
+    ]
+
+
+def gaps(snapshot: Snapshot) -> list[Gap]:
+    """Everything the running daemon lacks of what it is told; nothing for a directory of files."""
+    told, does, instance = snapshot.told, snapshot.does, snapshot.instance
+    if does is None:
+        return []
+    found = _socket_gaps(snapshot)
+    if not does.process or not does.active(instance.service):
+        return [*found, Gap("%s is not running" % instance.service, RESTART)]
+    if [word.text for word in told.words] != does.process.argv:
+        found.append(Gap("dockerd runs with other flags than its unit gives", RESTART))
+    found += _directive_gaps(snapshot)
+    certificate = snapshot.leaves.get(str(told.setting("tlscert")))
+    for address, (served, _) in does.served.items():
+        if certificate and served and served != certificate:
+            found.append(Gap("%s serves another certificate than tlscert" % address, RESTART))
+    return found
+
+
+def _socket_gaps(snapshot: Snapshot) -> list[Gap]:
+    told, does, instance = snapshot.told, snapshot.does, snapshot.instance
+    found = []
+    wanted = told.tls_socket is not None and not told.tls_socket.masked
+    if wanted != does.active(instance.tls_socket):
+        found.append(
+            Gap("%s is %s" % (instance.tls_socket, "down" if wanted else "up"), RESTART)
+        )
+    for path, value in snapshot.digests.items():
+        if snapshot.read.digests.get(path, "") != value:
+            socket = path == instance.tls_socket_path and does.active(instance.tls_socket)
+            need = RESTART_TLS if socket else RESTART
+            found.append(Gap("%s is newer than what dockerd has read" % path, need))
+    if told.socket and not told.socket.masked:
+        loaded = does.units.get(instance.socket, {}).get("Listen", "").splitlines()
+        ports = {activated(line.split()[0], "").port for line in loaded if line} - {0}
+        wanted = {activated(value, "").port for value in units.listeners(told.socket)} - {0}
+        if not does.active(instance.socket):
+            found.append(Gap("%s is down" % instance.socket, RESTART_UNIX))
+        elif ports != wanted:
+            found.append(Gap("%s listens on other ports than told" % instance.socket, RESTART_UNIX))
+        elif _took_over(snapshot):
+            found.append(Gap("dockerd made its own %s" % instance.socket_path, RESTART_UNIX))
+    return found
+
+
+def _took_over(snapshot: Snapshot) -> bool:
+    """Whether dockerd, told -H unix://, put its own socket in the place of systemd's.
+
+    That socket goes when dockerd stops, and systemd's is no longer reachable by its path.
+    """
+    process = snapshot.does.process
+    if not process or any(flag.value == "fd://" for flag in snapshot.told.flags) is False:
+        return False
+    hosts = [flag.value for flag in units.flags(units.words(process.argv[1:])) if flag.directive == "hosts"]
+    hosts += (snapshot.read.data or {}).get("hosts") or []
+    return any(
+        str(value).startswith("unix://")
+        and str(value)[7:].replace("/var/run/", "/run/") in ("", snapshot.instance.socket_path)
+        for value in hosts
+    )
+
+
+def _directive_gaps(snapshot: Snapshot) -> list[Gap]:
+    told, running = snapshot.told, snapshot.read.data
+    if running is None:
+        return [Gap("%s changed after dockerd started" % told.config_path, RESTART)]
+    names = [
+        name
+        for name in sorted(set(told.data) | set(running))
+        if told.data.get(name) != running.get(name)
+    ]
+    if not snapshot.recorded:
+        names += [name for name in unapplied(snapshot) if name not in names]
+    found = []
+    for name in names:
+        directive = DIRECTIVES.get(name)
+        if directive and directive.reloadable:
+            found.append(Gap("%s differs, which a reload applies" % name, RELOAD))
+        else:
+            found.append(Gap("%s differs, which dockerd reads at start only" % name, RESTART))
+    return found

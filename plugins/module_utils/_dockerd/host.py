@@ -1,0 +1,451 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only door to the machine.
+
+Everything that reads or changes a host goes through a :class:`Host`: the live machine,
+a mounted image or a plain directory below ``root``, or a :class:`Candidate`, which shows
+a host as it would be after changes that were not made yet.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import grp
+import os
+import posixpath
+import pwd
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from typing import Iterable, Iterator
+
+from .errors import HostError
+
+READ_LIMIT = 4 * 1024 * 1024
+LINKS_LIMIT = 40  # what Linux allows in one path, path_resolution(7)
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What is known of a file: ``kind`` is file, directory, socket, link or other."""
+
+    kind: str
+    mode: int  # permission bits only, 0 to 0o7777
+    uid: int
+    gid: int
+    size: int  # bytes
+    mtime: float  # seconds since the epoch
+    inode: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished command."""
+
+    rc: int
+    out: str
+    err: str
+
+    @property
+    def words(self) -> str:
+        """What the command had to say, standard error first, on one line."""
+        return " ".join((self.err or self.out).split())
+
+
+def _stat(status: os.stat_result) -> Stat:
+    kinds = (
+        (stat.S_ISREG, "file"),
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISLNK, "link"),
+    )
+    kind = next((name for test, name in kinds if test(status.st_mode)), "other")
+    return Stat(
+        kind,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_size,
+        status.st_mtime,
+        status.st_ino,
+    )
+
+
+# The live host's own look-ups, which know directories such as LDAP too.
+_NSS = {
+    ("passwd", 0): pwd.getpwnam,
+    ("passwd", 2): lambda uid: pwd.getpwuid(int(uid)),
+    ("group", 0): grp.getgrnam,
+    ("group", 2): lambda gid: grp.getgrgid(int(gid)),
+}
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("docker", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Host:
+    """A machine below ``root``. Commands and sockets exist only where root is ``/``."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.abspath(root)
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the running machine and not a directory that holds one."""
+        return self.root == "/"
+
+    def real(self, path: str) -> str:
+        """The path below the root, links resolved as the host itself would resolve them."""
+        if self.live:
+            return path
+        done: list = []
+        todo = [part for part in path.split("/") if part]
+        links = 0
+        while todo:
+            part = todo.pop(0)
+            if part == ".":
+                continue
+            if part == "..":
+                del done[-1:]
+                continue
+            here = os.path.join(self.root, *done, part)
+            if not os.path.islink(here):
+                done.append(part)
+                continue
+            links += 1
+            if links > LINKS_LIMIT:
+                raise HostError("%s: too many symbolic links" % path, path=path)
+            target = os.readlink(here)
+            if target.startswith("/"):
+                done = []
+            todo = [piece for piece in target.split("/") if piece] + todo
+        return os.path.join(self.root, *done)
+
+    # -- reading
+
+    def stat(self, path: str) -> Stat | None:
+        """The file behind ``path``, links followed; None where there is none.
+
+        Raises HostError where the host will not say.
+        """
+        try:
+            return _stat(os.stat(self.real(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        """The bytes of a regular file.
+
+        Raises FileNotFoundError where there is none, and HostError for anything that is
+        no regular file, is larger than ``limit`` bytes, or cannot be read.
+        """
+        try:
+            # Without O_NONBLOCK a FIFO in place of the file would hang the reader.
+            handle = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "No such file", path) from None
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+        with os.fdopen(handle, "rb") as file:
+            status = _stat(os.fstat(file.fileno()))
+            if status.kind != "file":
+                raise HostError("%s is a %s, not a regular file" % (path, status.kind), path=path)
+            if status.size > limit:
+                raise HostError(
+                    "%s is %d bytes, more than the %d that are read" % (path, status.size, limit),
+                    path=path,
+                )
+            try:
+                data = file.read(limit + 1)
+            except OSError as error:
+                raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+        if len(data) > limit:
+            raise HostError("%s is more than the %d bytes that are read" % (path, limit), path=path)
+        return data
+
+    def predicted(self, path: str) -> bool:
+        """Whether the file's contents are not known yet; see :class:`Candidate`."""
+        return False
+
+    def list(self, path: str) -> list[str]:
+        """The sorted names in a directory; none where it is no readable directory."""
+        try:
+            return sorted(os.listdir(self.real(path)))
+        except OSError:
+            return []
+
+    def link(self, path: str) -> str | None:
+        """Where a symbolic link points, None for anything else."""
+        try:
+            parent, name = posixpath.split(path)
+            return os.readlink(os.path.join(self.real(parent), name))
+        except OSError:
+            return None
+
+    def user(self, uid: int) -> str:
+        """The name of a user of this host; the number where it has none."""
+        return self._look_up("passwd", 2, str(uid), 0) or str(uid)
+
+    def group(self, gid: int) -> str:
+        """The name of a group of this host; the number where it has none."""
+        return self._look_up("group", 2, str(gid), 0) or str(gid)
+
+    def uid(self, name: str) -> int | None:
+        """The number of a user of this host, by name or number; None where there is none."""
+        found = name if name.isdigit() else self._look_up("passwd", 0, name, 2)
+        return int(found) if found else None
+
+    def gid(self, name: str) -> int | None:
+        """The number of a group of this host, by name or number; None where there is none."""
+        found = name if name.isdigit() else self._look_up("group", 0, name, 2)
+        return int(found) if found else None
+
+    def members(self, group: str) -> list[str]:
+        """The users that a group lists; those whose primary group it is are not among them."""
+        return sorted(filter(None, (self._look_up("group", 0, group, 3) or "").split(",")))
+
+    def _look_up(self, database: str, field: int, value: str, wanted: int) -> str | None:
+        """A field of a user or group entry, passwd(5) and group(5)."""
+        if self.live:
+            try:
+                entry = _NSS[database, field](value)
+            except KeyError:
+                return None
+            return ",".join(entry[wanted]) if wanted == 3 else str(entry[wanted])
+        try:
+            lines = self.read("/etc/" + database).decode("utf-8", "replace").splitlines()
+        except (FileNotFoundError, HostError):
+            lines = []
+        for line in lines:
+            fields = line.split(":")
+            if len(fields) > max(field, wanted) and fields[field] == value:
+                return fields[wanted]
+        return None
+
+    # -- changing
+
+    def write(self, path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
+        """Put a file in place whole or not at all, its directory made where missing.
+
+        Raises HostError, with the former file untouched.
+        """
+        target = os.path.realpath(self.real(path))  # a link stays, what it points to changes
+        temporary = None
+        try:
+            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(
+                prefix=".%s." % os.path.basename(target), dir=os.path.dirname(target)
+            )
+            with os.fdopen(handle, "wb") as file:
+                os.fchown(file.fileno(), uid, gid)
+                os.fchmod(file.fileno(), mode)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, target)
+        except OSError as error:
+            if temporary is not None and os.path.exists(temporary):
+                os.unlink(temporary)
+            raise HostError(
+                "%s cannot be written: %s" % (path, error.strerror), path=path
+            ) from error
+
+    def own(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """Set owner and permission bits of what is there already."""
+        try:
+            os.chown(self.real(path), uid, gid)
+            os.chmod(self.real(path), mode)
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+
+    def make_directory(self, path: str, mode: int) -> None:
+        """Make a directory and its parents; ``mode`` is for the last one."""
+        try:
+            os.makedirs(self.real(path), exist_ok=True)
+            os.chmod(self.real(path), mode)
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+
+    def remove(self, path: str) -> None:
+        """Remove a file; nothing happens where there is none."""
+        try:
+            os.unlink(self.real(path))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise HostError(
+                "%s cannot be removed: %s" % (path, error.strerror), path=path
+            ) from error
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all below it; nothing happens where there is none."""
+        shutil.rmtree(self.real(path), ignore_errors=True)
+
+    def rename(self, path: str, target: str) -> None:
+        """Give a file or directory another name, in one step."""
+        try:
+            os.rename(self.real(path), self.real(target))
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+
+    @contextmanager
+    def locked(self, path: str) -> Iterator[None]:
+        """Hold a lock file for as long as the block runs; wait for whoever holds it.
+
+        Raises HostError where the file cannot be made.
+        """
+        try:
+            handle = os.open(self.real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+        with os.fdopen(handle):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    # -- the running machine
+
+    def run(
+        self,
+        argv: list[str],
+        timeout: float = 30,
+        env: dict | None = None,
+        standard_input: bytes = b"",
+    ) -> Result:
+        """Run a command without a shell.
+
+        ``timeout`` is in seconds; rc is 127 where the command is missing, 124 where it takes
+        too long.
+        """
+        if not self.live:
+            return Result(127, "", "commands run on a live host only")
+        try:
+            done = subprocess.run(
+                argv,
+                input=standard_input,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=timeout,
+                check=False,
+                env={**os.environ, "LC_ALL": "C", **(env or {})},
+            )
+        except subprocess.TimeoutExpired:
+            return Result(124, "", "%s did not end within %g seconds" % (argv[0], timeout))
+        except OSError as error:
+            return Result(127, "", "%s: %s" % (argv[0], error.strerror))
+        return Result(
+            done.returncode,
+            done.stdout.decode("utf-8", "replace"),
+            done.stderr.decode("utf-8", "replace"),
+        )
+
+    def get(self, path: str, url: str, timeout: float = 5) -> tuple[int, bytes]:
+        """An HTTP GET over a unix socket: the status and the body.
+
+        Raises HostError where nobody answers in time.
+        """
+        connection = _UnixConnection(path, timeout)
+        try:
+            connection.request("GET", url)
+            response = connection.getresponse()
+            return response.status, response.read(READ_LIMIT)
+        except (OSError, HTTPException) as error:
+            raise HostError("%s: %s" % (path, error or type(error).__name__), path=path) from error
+        finally:
+            connection.close()
+
+    def handshake(self, address: str, port: int, timeout: float = 2) -> tuple[bytes, bool]:
+        """Talk to a listener without a certificate of one's own; ``timeout`` is in seconds.
+
+        Returns the certificate it serves (DER, empty where it speaks plain HTTP), and whether
+        it answered a request, which no listener of dockerd's may do for a stranger.
+        Raises HostError where nobody listens, or it speaks neither.
+        """
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        # Nothing is sent that matters, and the certificate is compared with the file on disk.
+        context.verify_mode = ssl.CERT_NONE
+        request = b"GET /_ping HTTP/1.0\r\n\r\n"
+        try:
+            with socket.create_connection((address, port), timeout) as plain:
+                with context.wrap_socket(plain) as secure:
+                    served = secure.getpeercert(True) or b""
+                    try:
+                        secure.sendall(request)
+                        answered = b" 200 " in secure.recv(32)
+                    except OSError:
+                        answered = False
+                    return served, answered
+        except ssl.SSLError:
+            pass
+        except (OSError, ValueError) as error:
+            raise HostError("%s port %d: %s" % (address, port, error)) from error
+        try:
+            with socket.create_connection((address, port), timeout) as plain:
+                plain.sendall(request)
+                return b"", b" 200 " in plain.recv(32)
+        except OSError as error:
+            raise HostError("%s port %d: %s" % (address, port, error)) from error
+
+
+class Candidate(Host):
+    """A host as it would be with some files changed: ``{path: bytes, or None for gone}``.
+
+    Judging a candidate needs no second set of rules: it is read like any other host.
+    ``predicted`` are files that somebody else will have made by then, contents unknown.
+    """
+
+    def __init__(
+        self, host: Host, files: dict[str, bytes | None], predicted: Iterable[str] = ()
+    ) -> None:
+        super().__init__(host.root)
+        self._files = files
+        self._predicted = frozenset(predicted)
+
+    def predicted(self, path: str) -> bool:
+        return path in self._predicted
+
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        if path in self._predicted:
+            return b""
+        if path not in self._files:
+            return super().read(path, limit)
+        data = self._files[path]
+        if data is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file", path)
+        return data
+
+    def stat(self, path: str) -> Stat | None:
+        if path in self._predicted:
+            return Stat("file", 0o400, 0, 0, 0, 0.0, 0)
+        if path not in self._files:
+            return super().stat(path)
+        data = self._files[path]
+        return None if data is None else Stat("file", 0o644, 0, 0, len(data), 0.0, 0)
+
+    def list(self, path: str) -> list[str]:
+        names = set(super().list(path))
+        for changed, data in self._files.items():
+            parent, name = posixpath.split(changed)
+            if parent == path:
+                names.discard(name)
+                if data is not None:
+                    names.add(name)
+        return sorted(names)

@@ -1,0 +1,297 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a snapshot to the desired state: what has to change, and what that needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from . import config, drift, units
+from .errors import Refused
+from .host import Candidate, Host
+from .snapshot import TLS_DIRECTIVES, Manifest, Snapshot, activated, read_files, read_told
+
+UNIT_MODE = 0o644
+CONFIG_MODE = 0o644
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the operator wants of one instance. An empty unit text means: no such file."""
+
+    directives: dict
+    service_dropin: str = ""
+    socket_dropin: str = ""
+    tls_socket: str = ""
+    members: list[str] | None = None  # of the unix socket's group; None leaves them alone
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file; None is no file. ``mode`` is the one it ends with."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+    mode: int
+
+
+@dataclass
+class Plan:
+    """Everything between a host and its desired state."""
+
+    snapshot: Snapshot
+    candidate: Snapshot
+    files: list[FileChange] = field(default_factory=list)
+    inode: tuple | None = None  # the unix socket's (user, group, mode) before and after
+    members: tuple | None = None  # the group, its members before and after
+    gaps: list[drift.Gap] = field(default_factory=list)
+    owned: dict = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+    displaced: dict = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    dangers: dict = field(default_factory=dict)  # variable that allows it -> what would happen
+    keeper: bytes | None = None  # daemon.json that only adds live-restore, to reload first
+
+    @property
+    def activation(self) -> str:
+        """What the daemon needs: none, reload or restart."""
+        needs = {gap.need for gap in self.gaps}
+        if needs - {drift.RELOAD}:
+            return "restart"
+        return "reload" if needs else "none"
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.files or self.inode or self.members or self.gaps)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What we own once this is carried out."""
+        files = [change.path for change in self.files if change.after is not None]
+        gone = {change.path for change in self.files if change.after is None}
+        kept = [path for path in self.snapshot.manifest.files if path not in gone]
+        return Manifest(self.owned, sorted(set(kept) | set(files)), {})
+
+
+def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()) -> Plan:
+    """The plan for one instance. Reads what the host has; changes nothing.
+
+    Raises Refused where the host has nothing to work on.
+    """
+    told, instance = snapshot.told, snapshot.instance
+    if told.service is None:
+        raise Refused(
+            "There is no %s on this host. Install the engine first, or let dockerd_packages name"
+            " the distribution's package, for example [docker.io]." % instance.service
+        )
+    if told.socket is None:
+        raise Refused(
+            "There is no %s on this host, which every packaging of the engine brings; without it"
+            " the unix socket has no owner to set." % instance.socket
+        )
+    plan = Plan(snapshot, snapshot)
+    directives = dict(desired.directives)
+    if snapshot.does and snapshot.does.swarm and directives.pop("live-restore", None) is not None:
+        plan.notes.append("live-restore is left out: dockerd refuses it on a swarm node")
+
+    files = {
+        instance.service_dropin: desired.service_dropin,
+        instance.socket_dropin: desired.socket_dropin,
+        instance.tls_socket_path: desired.tls_socket,
+        instance.command_dropin: "",
+        instance.listen_dropin: "",
+    }
+    wanted = {path: text.encode() if text else None for path, text in files.items()}
+    base = read_told(instance, Candidate(host, wanted), told.version_text)
+    kept, displaced = _command(plan, base, directives)
+    plan.displaced.update(displaced)
+    if displaced:
+        wanted[instance.command_dropin] = _command_dropin(kept, displaced).encode()
+    wanted[instance.listen_dropin] = _listen_dropin(plan, base)
+
+    if told.document is not None:
+        wanted[told.config_path] = _merge(plan, base, directives, kept)
+    for path, after in wanted.items():
+        _add_file(plan, host, path, after)
+
+    view = Candidate(host, {change.path: change.after for change in plan.files}, predicted)
+    plan.candidate = replace(
+        snapshot,
+        told=read_told(instance, view, told.version_text),
+        files={},
+        owners={},
+        digests={},
+        leaves={},
+        missing_owners={},
+    )
+    read_files(plan.candidate, view)
+    plan.gaps = drift.gaps(plan.candidate)
+    _add_owner(plan, host)
+    _add_members(plan, host, desired.members)
+    _add_dangers(plan)
+    return plan
+
+
+def _command(plan: Plan, base, directives: dict) -> tuple[list[str], dict]:
+    """The words of dockerd's command line that can stay, and what conflicts with the plan."""
+    if not base.words:
+        return [], {}
+    instance = plan.snapshot.instance
+    hosts, kept, displaced = [], [], {}
+    for flag in base.flags:
+        if flag.directive == "hosts":
+            value = str(flag.value)
+            extra = value.startswith("unix://") and value[7:] not in ("", *_aliases(instance))
+            if extra or value == "fd://":
+                hosts += flag.words
+                continue
+        elif flag.directive not in directives and flag.directive not in TLS_DIRECTIVES:
+            kept += flag.words
+            continue
+        displaced["%s (%s)" % (" ".join(flag.words), flag.origin)] = flag.value
+    for value in base.data.get("hosts") or []:
+        if str(value).startswith("unix://") and str(value)[7:] not in ("", *_aliases(instance)):
+            hosts += ["-H", str(value)]
+            displaced.setdefault("hosts (%s)" % base.config_path, base.data["hosts"])
+    if "fd://" not in [word.rpartition("=")[2] for word in hosts]:
+        displaced.setdefault("no -H fd:// (%s)" % base.words[0].origin, "")
+        hosts = ["-H", "fd://", *hosts]
+    return [base.words[0].text, *hosts, *kept], displaced
+
+
+def _aliases(instance) -> tuple[str, str]:
+    return instance.socket_path, instance.socket_path.replace("/run/", "/var/run/", 1)
+
+
+def _quote(word: str) -> str:
+    """A word of ExecStart= as systemd reads it back, systemd.service(5) COMMAND LINES."""
+    word = word.replace("%", "%%").replace("$", "$$")
+    if word and not set(word) & set(" \t\"'\\;"):
+        return word
+    return '"%s"' % word.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _command_dropin(kept: list[str], displaced: dict) -> str:
+    lines = ["# Managed by hardened.docker: dockerd's command line without what conflicts:"]
+    lines += ["#   %s" % text for text in displaced]
+    lines += ["[Service]", "ExecStart=", "ExecStart=%s" % " ".join(_quote(word) for word in kept)]
+    return "\n".join(lines) + "\n"
+
+
+def _listen_dropin(plan: Plan, base) -> bytes | None:
+    """docker.socket without the TCP listeners that somebody added to it."""
+    addresses = units.listeners(base.socket)
+    closed = [address for address in addresses if activated(address, "").tcp]
+    if not closed:
+        return None
+    for address in closed:
+        plan.displaced["ListenStream=%s (%s)" % (address, plan.snapshot.instance.socket)] = address
+    lines = ["# Managed by hardened.docker: TCP belongs to docker-tls.socket.", "[Socket]"]
+    lines += ["ListenStream="]
+    lines += ["ListenStream=%s" % address for address in addresses if address not in closed]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _merge(plan: Plan, base, directives: dict, kept: list[str]) -> bytes | None:
+    """daemon.json as it becomes; the very bytes it has where nothing differs."""
+    told, manifest = plan.snapshot.told, plan.snapshot.manifest
+    drop = ["hosts", *[name for name in TLS_DIRECTIVES if name not in directives]]
+    given = {flag.directive for flag in units.flags(units.words(kept[1:]))}
+    drop += [name for name in ("containerd",) if name in given]
+    merged = config.merge(told.data, directives, manifest.owned, drop)
+    plan.owned, plan.foreign, plan.left = merged.owned, merged.foreign, merged.left
+    for name, value in merged.displaced.items():
+        plan.displaced["%s (%s)" % (name, told.config_path)] = value
+    plan.notes += [
+        "%s is left out: it belongs to another log-driver than the host's" % name
+        for name in merged.skipped
+    ]
+    if merged.data == told.data:
+        return told.raw
+    return config.render(merged.data)
+
+
+def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
+    try:
+        before = host.read(path)
+    except FileNotFoundError:
+        before = None
+    if before == after:
+        return
+    mode = UNIT_MODE
+    if path == plan.snapshot.told.config_path:
+        status = host.stat(path)
+        mode = status.mode & CONFIG_MODE if status else CONFIG_MODE
+    plan.files.append(FileChange(path, before, after, mode))
+
+
+def _add_owner(plan: Plan, host: Host) -> None:
+    does = plan.snapshot.does
+    if not does or not does.inode or plan.candidate.missing_owners:
+        return
+    inode, wanted = does.inode, plan.candidate.socket_owner
+    now = (host.user(inode.uid), host.group(inode.gid), inode.mode)
+    if now != wanted:
+        plan.inode = (now, wanted)
+
+
+def _add_members(plan: Plan, host: Host, members: list[str] | None) -> None:
+    if members is None:
+        return
+    group = plan.candidate.socket_owner[1]
+    before, after = host.members(group), sorted(set(members))
+    unknown = [name for name in after if host.uid(name) is None]
+    if unknown:
+        raise Refused(
+            "dockerd_socket_group_members: %s is no user of this host" % ", ".join(unknown)
+        )
+    if before != after:
+        plan.members = (group, before, after)
+
+
+def _add_dangers(plan: Plan) -> None:
+    snapshot, does = plan.snapshot, plan.snapshot.does
+    if not does or not does.answers:
+        return
+    told, candidate = snapshot.told, plan.candidate.told
+    if plan.activation == "restart" and does.containers:
+        _keep_containers(plan)
+    populated = does.info.get("Containers") or does.info.get("Images")
+    for name in ("userns-remap", "data-root"):
+        before, after = told.setting(name), candidate.setting(name)
+        if populated and before != after:
+            plan.dangers.setdefault(
+                "dockerd_allow_hidden_data",
+                "%s changes from %s to %s, which hides this host's %s containers and %s images"
+                % (
+                    name,
+                    before or "its default",
+                    after or "its default",
+                    does.info.get("Containers"),
+                    does.info.get("Images"),
+                ),
+            )
+
+
+def _keep_containers(plan: Plan) -> None:
+    """live-restore before anything restarts, moby daemon/reload.go: it is reloadable."""
+    snapshot, does = plan.snapshot, plan.snapshot.does
+    told = snapshot.told
+    why = ""
+    if plan.candidate.told.setting("live-restore") is not True:
+        why = "the desired state has no live-restore"
+    elif not does.info.get("LiveRestoreEnabled"):
+        if told.document is None or told.flag("live-restore"):
+            why = "live-restore cannot be switched on by a reload: %s" % (
+                told.error or told.where("live-restore")
+            )
+        else:
+            plan.keeper = config.render({**told.data, "live-restore": True})
+    if why:
+        plan.dangers["dockerd_allow_container_stop"] = (
+            "the restart stops %d running containers, because %s" % (len(does.containers), why)
+        )

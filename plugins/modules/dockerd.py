@@ -1,0 +1,229 @@
+#!/usr/bin/python
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dockerd
+short_description: Bring a Docker daemon to its desired state in one transaction
+description:
+  - Writes daemon.json, the drop-ins of C(docker.service) and C(docker.socket), and the unit
+    C(docker-tls.socket); sets the owner of the unix socket; reloads or restarts the daemon when
+    what it is running differs from what it is told; and proves that the daemon came back.
+  - "The whole is one transaction. The candidate is judged first, by the collection's own rules
+    and by C(dockerd --validate) where the engine has it, and nothing is touched when it would
+    not start. When the daemon does not come back as wanted, the former state is restored byte
+    for byte, and the daemon's own words are in the error. A run that was killed is rolled back
+    by the next."
+  - Containers that run survive. Where the daemon lacks C(live-restore), it is added and
+    reloaded before anything restarts; where that cannot be, the task refuses.
+  - Directives that somebody else wrote are kept, and named in RV(foreign). Those that conflict
+    with the desired state give way, and are named in RV(displaced) with their former value.
+version_added: 0.1.0
+author:
+  - hardened.docker contributors (@hardened-docker)
+requirements:
+  - systemd, and an engine from 20.10 that is installed already
+extends_documentation_fragment:
+  - hardened.docker.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+options:
+  config:
+    description:
+      - The directives of daemon.json that are ours. A directive that leaves this dictionary
+        leaves the host in the next run.
+    type: dict
+    default: {}
+  service_dropin:
+    description: A drop-in for C(docker.service). Empty removes it.
+    type: str
+    default: ""
+  socket_dropin:
+    description:
+      - A drop-in for C(docker.socket). Its C(SocketUser), C(SocketGroup) and C(SocketMode) are
+        given to the live socket at once.
+    type: str
+    default: ""
+  tls_socket:
+    description: The unit C(docker-tls.socket), which listens on TCP. Empty closes TCP.
+    type: str
+    default: ""
+  socket_group_members:
+    description: The users in the unix socket's group, all of them. Left out, nobody is touched.
+    type: list
+    elements: str
+  allow_container_stop:
+    description: Accept that a restart stops running containers where C(live-restore) cannot be.
+    type: bool
+    default: false
+  allow_hidden_data:
+    description:
+      - Accept that a new C(userns-remap) or C(data-root) hides the images and containers that
+        the host has.
+    type: bool
+    default: false
+  predicted_files:
+    description:
+      - Files that an earlier task would have made, had this not been check mode; see the
+        RV(hardened.docker.dockerd_tls#module:files) of M(hardened.docker.dockerd_tls).
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: How long the daemon may take to come up, in seconds, before all is put back.
+    type: int
+    default: 60
+seealso:
+  - module: hardened.docker.dockerd_tls
+  - module: hardened.docker.dockerd_validate
+"""
+
+EXAMPLES = r"""
+- name: Containers survive restarts of the daemon and cannot reach each other
+  hardened.docker.dockerd:
+    config:
+      live-restore: true
+      icc: false
+
+- name: Give the unix socket to another group
+  hardened.docker.dockerd:
+    config:
+      live-restore: true
+    socket_dropin: |
+      [Socket]
+      SocketGroup=ci
+"""
+
+RETURN = r"""
+files:
+  description: Paths that were written or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/docker/daemon.json]
+activation:
+  description: What the daemon needed; V(none), V(reload) or V(restart).
+  returned: success
+  type: str
+reasons:
+  description: Why it needed that.
+  returned: success
+  type: list
+  elements: str
+foreign:
+  description: Directives in daemon.json that are not ours and were kept.
+  returned: success
+  type: list
+  elements: str
+displaced:
+  description: Settings of somebody else that gave way, with place and former value.
+  returned: success
+  type: list
+  elements: str
+left:
+  description: Directives of ours that left the host because they left O(config).
+  returned: success
+  type: list
+  elements: str
+notes:
+  description: What else the operator should know.
+  returned: success
+  type: list
+  elements: str
+recovered:
+  description: Whether an interrupted run was rolled back first.
+  returned: success
+  type: bool
+restart_seconds:
+  description: Time from the reload or restart to the daemon's first answer.
+  returned: success
+  type: float
+engine:
+  description: The daemon in a few facts; version, running, containers, listeners.
+  returned: success
+  type: dict
+before:
+  description: Failed controls by severity before the run, and passed, unknown and waived ones.
+  returned: success
+  type: dict
+after:
+  description: The same after the run.
+  returned: success
+  type: dict
+findings:
+  description: Controls that still fail, as M(hardened.docker.dockerd_validate) gives them.
+  returned: success
+  type: list
+  elements: dict
+cause:
+  description: What did not hold, where the former state was put back.
+  returned: failure
+  type: str
+journal:
+  description: What the daemon said of it.
+  returned: failure
+  type: str
+problems:
+  description: Everything that is wrong with the candidate, where nothing was touched.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._ansible import diff, result
+from ..module_utils._dockerd.errors import DockerdError
+from ..module_utils._dockerd.host import Host
+from ..module_utils._dockerd.instance import Instance
+from ..module_utils._dockerd.plan import Desired
+from ..module_utils._dockerd.transaction import carry_out
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "config": {"type": "dict", "default": {}},
+            "service_dropin": {"type": "str", "default": ""},
+            "socket_dropin": {"type": "str", "default": ""},
+            "tls_socket": {"type": "str", "default": ""},
+            "socket_group_members": {"type": "list", "elements": "str"},
+            "allow_container_stop": {"type": "bool", "default": False},
+            "allow_hidden_data": {"type": "bool", "default": False},
+            "predicted_files": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    desired = Desired(
+        given["config"],
+        given["service_dropin"],
+        given["socket_dropin"],
+        given["tls_socket"],
+        given["socket_group_members"],
+    )
+    dangers = ("container_stop", "hidden_data")
+    try:
+        outcome = carry_out(
+            Instance(),
+            Host(),
+            desired,
+            check=module.check_mode,
+            allow=frozenset("dockerd_allow_" + name for name in dangers if given["allow_" + name]),
+            predicted=tuple(given["predicted_files"]),
+            timeout=given["timeout"],
+        )
+    except DockerdError as error:
+        module.fail_json(msg=str(error), **error.facts)
+    module.exit_json(diff=diff(outcome.plan), **result(outcome))
+
+
+if __name__ == "__main__":
+    main()
