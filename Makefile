@@ -2,42 +2,91 @@
 
 SHELL := /bin/bash
 INVENTORY ?= .lab/inventory.yml
-export LAB_HOSTS ?= bookworm:1 trixie:1
+LAB_HOSTS ?= bookworm:1 trixie:1
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+
+# ansible-core 2.18 and later run on Python 3.11 and later.
+PYTHON := $(or $(PYTHON),$(shell \
+	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+			&& command -v $$python && break; \
+	done))
 
 venv := .venv
 collection := .ansible/collections/ansible_collections/hardened/docker
-# ansible-core 2.18 and later need this; override to choose another.
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
-	done)
+zipapp := .ansible/zipapp
 
+export LAB_HOSTS SOURCE_DATE_EPOCH
 export PATH := $(CURDIR)/$(venv)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help venv lint unit
+.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios dist venv clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+harden: venv $(if $(filter .lab/inventory.yml,$(INVENTORY)),lab) ## Harden the lab, or the fleet of INVENTORY=path; ARGS= goes to ansible-playbook
+	ansible-playbook --inventory $(INVENTORY) playbooks/harden.yml $(ARGS)
+
+lab: venv ## Boot the throwaway hosts of LAB_HOSTS ("bookworm:1 trixie:1")
+	python tests/lab/lab.py up
+
+lab-down: venv ## Take the throwaway hosts away
+	python tests/lab/lab.py down
+
+test: lint sanity unit scenarios ## All that .ci/run runs
+
+test-all: LAB_HOSTS := bookworm:1 trixie:1 forky:1
+test-all: test ## The same with a host of Debian testing
+
+lint: venv ## ansible-lint, ruff, vermin, import-linter, changelog
+	ansible-lint --strict
+	ruff check plugins tests
+	ruff format --check plugins tests
+	vermin --target=3.8- --no-tips --violations plugins
+	PYTHONPATH=plugins/module_utils lint-imports
+	antsibull-changelog lint
+
+sanity: venv ## ansible-test sanity and antsibull-docs
+	tests/sanity.sh
+
+unit: venv ## The tests of the core
+	pytest
+
+scenarios: venv ## Every Molecule scenario, on the lab
+	python tests/scenarios.py
+	molecule test --all
+
+dist: venv ## The collection archive and dockerd-validate, in dist/
+	rm -rf dist $(zipapp)
+	ansible-galaxy collection build --output-path dist
+	mkdir -p $(zipapp)/_dockerd
+	cd plugins/module_utils/_dockerd && find . -name '*.py' -exec cp --parents -t $(CURDIR)/$(zipapp)/_dockerd {} +
+	printf 'import sys\n\nfrom _dockerd.__main__ import main\n\nsys.exit(main())\n' > $(zipapp)/__main__.py
+	# The same bytes whenever and by whomever it is built.
+	chmod -R u=rwX,go=rX $(zipapp)
+	find $(zipapp) -exec touch --date=@$(SOURCE_DATE_EPOCH) {} +
+	TZ=UTC python -m zipapp --python '/usr/bin/env python3' --output dist/dockerd-validate $(zipapp)
+	chmod 0755 dist/dockerd-validate
+	dist/dockerd-validate --help > /dev/null
+
 venv: $(venv)/stamp $(collection) ## The tools, in .venv
 
 $(venv)/stamp: requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer on PATH: install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }
+	@package=$$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info.minor)'); \
+	if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update --quiet && apt-get install --yes --no-install-recommends $$package; \
+	else echo "$(PYTHON) cannot make virtual environments: install $$package" >&2; exit 1; fi
 	$(PYTHON) -m venv --clear $(venv)
 	$(venv)/bin/pip install --quiet --requirement requirements-dev.txt
 	touch $@
 
-# hardened.docker.* resolves from the checkout.
+# hardened.docker.* is this checkout.
 $(collection):
 	mkdir -p $(@D)
 	ln -sfn $(CURDIR) $@
 
-lint: venv ## ansible-lint, yamllint, ruff, import-linter
-	ansible-lint --strict
-	yamllint --strict .
-	ruff check plugins tests
-	ruff format --check plugins tests
-	PYTHONPATH=plugins/module_utils lint-imports
-
-unit: venv ## The tests of the core
-	pytest
+clean: ## Remove what make made, but for the lab and its cache
+	rm -rf $(venv) .ansible dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache
