@@ -60,11 +60,18 @@ def key(path: Path, comment: str) -> str:
 def existing() -> list:
     """Return the hosts that run or left something behind, by name."""
     names = {entry.name for entry in HOSTS.iterdir()} if HOSTS.is_dir() else set()
+    for root in hierarchies():
+        names |= {entry.name for entry in root.glob(f"{BRIDGE}/*/")}
     for _pid, words in processes():
         for word in words:
             if word.startswith(f"--directory={HOSTS}/"):
                 names.add(word[len(f"--directory={HOSTS}/") :].split("/")[0])
     return sorted((Host(name) for name in names), key=lambda host: host.address)
+
+
+def hierarchies() -> list:
+    """Return the roots of the machine's cgroup hierarchies: several with v1, one with v2."""
+    return [Path(point) for point, kind in mounts() if kind in ("cgroup", "cgroup2")]
 
 
 def discard(those: list) -> None:
@@ -99,6 +106,8 @@ class Host:
         self.directory = HOSTS / name
         self.root = self.directory / "root"
         self.console = self.directory / "console.log"
+        # One for each host: in a common one they would share slices, limits and kills.
+        self.cgroups = [root / BRIDGE / name for root in hierarchies()]
 
     @property
     def known(self) -> str:
@@ -126,7 +135,7 @@ class Host:
 
     def running(self) -> bool:
         """Tell whether the host is there, booting or booted."""
-        return bool(self._nspawn())
+        return os.path.ismount(self.root) and bool(self._nspawn())
 
     def start(self, everyone: list) -> None:
         """Boot the host as new; ``everyone`` lists the hosts that its /etc/hosts names."""
@@ -205,10 +214,9 @@ class Host:
 
     def _start_process(self, command: list, environment: dict) -> None:
         """Start without systemd: a shell does what a unit does, starting again on a reboot."""
-        groups = self._cgroups()
-        for group in groups:
+        for group in self.cgroups:
             _make_cgroup(group)
-        enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in groups)
+        enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in self.cgroups)
         loop = f'{enter} until "$@" || [ $? -ne {NSPAWN_REBOOT} ]; do :; done'
         with self.console.open("ab") as console:
             subprocess.Popen(
@@ -221,23 +229,16 @@ class Host:
                 start_new_session=True,
             )
 
-    def _cgroups(self) -> list:
-        """Return the host's cgroup in every hierarchy.
-
-        Hosts in one cgroup would share their slices, limits and kills.
-        """
-        return [
-            Path(point, BRIDGE, self.name)
-            for point, kind in mounts()
-            if kind.startswith("cgroup") and point.startswith("/sys/fs/cgroup")
-        ]
-
     def kill(self) -> list:
         """Pull the plug; return the ids of the processes that are dying of it."""
         if systemd_runs():
             run("systemctl", "kill", "--signal=KILL", self.unit, check=False)
-        leader = self.leader()
-        doomed = self._nspawn() + ([leader] if leader else [])
+        doomed = self._nspawn()
+        for group in self.cgroups:  # the host outlives a systemd-nspawn that is killed
+            for path, _directories, _files in os.walk(group):
+                with contextlib.suppress(OSError):
+                    doomed += map(int, Path(path, "cgroup.procs").read_text().split())
+        doomed = list(dict.fromkeys(doomed))
         for pid in doomed:  # oldest first: the loop that would start the host again
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -249,14 +250,14 @@ class Host:
         :raises LabError: it does not die.
         """
         deadline = time.monotonic() + 30
-        while self.running() or any(map(alive, doomed)):
+        while self._nspawn() or any(map(alive, doomed)):
             if time.monotonic() > deadline:
                 raise LabError(f"{self.name}: its processes {doomed} survive SIGKILL")
             time.sleep(0.05)
         if systemd_runs():
             run("systemctl", "stop", self.unit, check=False)
         run("ip", "link", "delete", f"vb-{self.machine}", check=False)
-        for group in self._cgroups():
+        for group in self.cgroups:
             _remove_cgroup(group)
         remove(self.directory)
 

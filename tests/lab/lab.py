@@ -68,17 +68,18 @@ def named(names: list) -> list:
 def boot(new: list) -> None:
     """Start these hosts from scratch, tell all hosts of all, and wait until they are up."""
     rootfs.build_all({host.release for host in new})
-    everyone = {host.name: host for host in hosts.existing()}
-    everyone.update((host.name, host) for host in new)
-    everyone = sorted(everyone.values(), key=lambda host: host.address)
-    hosts.discard(new)
+    names = {host.name for host in new}
+    there = hosts.existing()
+    hosts.discard([host for host in there if host.name in names or not host.running()])
+    stay = [host for host in there if host.name not in names and host.running()]
+    everyone = sorted(stay + new, key=lambda host: host.address)
     for host in new:
         host.start(everyone)
     for host in everyone:
         host.introduce(everyone)
     for host in everyone:
         state = host.wait()
-        if host in new:
+        if host.name in names:
             say(f"{host.name}: {state} at {host.address}")
 
 
