@@ -39,12 +39,13 @@ test: lint sanity unit scenarios ## All that .ci/run runs
 test-all: LAB_HOSTS := bookworm:1 trixie:1 forky:1
 test-all: test ## The same with a host of Debian testing
 
-lint: venv ## ansible-lint, ruff, vermin, import-linter, changelog
+lint: venv ## ansible-lint, ruff, vermin, import-linter, shellcheck, changelog
 	ansible-lint --strict
 	ruff check plugins tests
 	ruff format --check plugins tests
 	vermin --target=3.8- --no-tips --violations plugins
 	PYTHONPATH=plugins/module_utils lint-imports
+	shellcheck --severity=warning .ci/run tests/*.sh tests/lab/*.sh
 	antsibull-changelog lint
 
 sanity: venv ## ansible-test sanity and antsibull-docs
