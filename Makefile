@@ -71,7 +71,9 @@ dist: venv ## The collection archive and dockerd-validate, in dist/
 	chmod 0755 dist/dockerd-validate
 	dist/dockerd-validate --help > /dev/null
 
-venv: $(venv)/stamp $(collection) ## The tools, in .venv
+venv: $(venv)/stamp ## The tools, in .venv
+	@# hardened.docker.* is this checkout.
+	@mkdir -p $(dir $(collection)) && ln -sfn $(CURDIR) $(collection)
 
 $(venv)/stamp: requirements-dev.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer on PATH: install one, or name it with PYTHON=/path/to/python3" >&2; exit 1; }
@@ -83,11 +85,6 @@ $(venv)/stamp: requirements-dev.txt
 	$(PYTHON) -m venv --clear $(venv)
 	$(venv)/bin/pip install --quiet --requirement requirements-dev.txt
 	touch $@
-
-# hardened.docker.* is this checkout.
-$(collection):
-	mkdir -p $(@D)
-	ln -sfn $(CURDIR) $@
 
 clean: ## Remove what make made, but for the lab and its cache
 	rm -rf $(venv) .ansible dist .ruff_cache .pytest_cache .hypothesis .import_linter_cache
