@@ -253,7 +253,8 @@ def test_agrees_with_dockerd_validate(text, old, new):
         ('{"default-runtime": "io.containerd.runc.v2"}', (28, 0), True),
         ('{"log-opts": {"max-sise": "10m"}}', (28, 0), False),
         ('{"log-driver": "syslog", "log-opts": {"anything": "10m"}}', (28, 0), True),
-        ('{"log-driver": "local", "log-opts": {"labels": "x"}}', (28, 0), False),
+        ('{"log-driver": "local", "log-opts": {"labels": "x"}}', (29, 4), False),
+        ('{"log-driver": "local", "log-opts": {"labels": "x"}}', (29, 5), True),
         ('{"log-driver": "none", "log-opts": {"labels": "x"}}', (28, 0), True),
         ('{"log-driver": "jsonfile", "log-opts": {"max-size": "10m"}}', (28, 0), False),
         ('{"log-driver": "loki", "log-opts": {"loki-url": "x"}}', (28, 0), True),  # a plugin
@@ -267,8 +268,8 @@ def test_agrees_with_dockerd_validate(text, old, new):
         ('{"insecure-registries": ["10.0.0.0/8", "r:5000", "http://r"]}', (28, 0), True),
         ('{"storage-driver": "devicemapper"}', (24, 0), True),
         ('{"storage-driver": "devicemapper"}', (25, 0), False),
-        ('{"userns-remap": "default", "features": {"containerd-snapshotter": true}}', (29, 0), False),
-        ('{"userns-remap": "default", "features": {"containerd-snapshotter": true}}', (28,), True),
+        ('{"userns-remap": "u", "features": {"containerd-snapshotter": true}}', (29, 0), False),
+        ('{"userns-remap": "u", "features": {"containerd-snapshotter": true}}', (28,), True),
         ('{"cri-containerd": true, "features": {"embedded-containerd": true}}', (29, 7), False),
         ('{"firewall-backend": "ipchains"}', (29, 0), False),
         ('{"bridge-accept-fwmark": "0x1/0x3"}', (29, 0), True),
@@ -397,6 +398,13 @@ def test_nothing_in_a_file_breaks_the_judge(data, version):
         assert problem.line == 1
 
 
+def test_a_flood_of_unknown_names_takes_no_long_time():
+    found = judge("{%s}" % ",".join('"live-restor%d": 1' % number for number in range(20000)))
+    assert len(found) == 20000
+    assert "did you mean live-restore" in found[0].message
+    assert len(judge('{"%s": 1}' % ("x" * 100000))[0].message) < 300
+
+
 # -- merging
 
 
@@ -450,6 +458,16 @@ def test_nothing_in_a_file_breaks_the_judge(data, version):
                      {"log-driver": True}, (),
                      {"data": {"log-opts": {"max-size": "1m"}}, "left": ["log-driver"]},
                      id="our driver leaves"),
+        pytest.param({"log-driver": "syslog"}, {"log-opts": {"max-size": "1m"}}, {},
+                     ["log-driver"], {"data": {"log-opts": {"max-size": "1m"}},
+                                      "displaced": {"log-driver": "syslog"}},
+                     id="dropped driver"),
+        pytest.param({"log-opts": {"max-size": "1m"}}, {"log-opts": {"max-size": "9m"}},
+                     {"log-opts": ["max-size"]}, (),
+                     {"data": {"log-opts": {"max-size": "9m"}}, "displaced": {}},
+                     id="our inner key drifted"),
+        pytest.param({"log-opts": {"a": "1", "b": "2"}}, {}, {"log-opts": True}, (),
+                     {"data": {}, "left": ["log-opts.a", "log-opts.b"]}, id="owned whole"),
         pytest.param({"log-driver": ["x"]}, {"log-opts": {"max-size": "1m"}}, {}, (),
                      {"data": {"log-driver": ["x"]}, "skipped": ["log-opts"]},
                      id="garbage driver"),

@@ -396,7 +396,7 @@ _FILE_LOG_OPTS = {"compress", "max-file", "max-size"}
 # moby daemon/logger/*: ValidateLogOpt; what is not here is not judged.
 _LOG_OPTS = {
     "json-file": _COMMON_LOG_OPTS | _FILE_LOG_OPTS,
-    "local": _ANY_LOG_OPTS | _FILE_LOG_OPTS,
+    "local": _COMMON_LOG_OPTS | _FILE_LOG_OPTS,
     "journald": _COMMON_LOG_OPTS,
 }
 _STORAGE_GONE = {"aufs": (24, 0), "overlay": (24, 0), "devicemapper": (25, 0)}
@@ -485,7 +485,7 @@ class _Judge:
         """What a directive is set to by file or flag; None where unset or not of its type."""
         value = self.data.get(name)
         path = self.seen.get(name, ())
-        if value is None and len(path) == 2:
+        if value is None and len(path) == 2:  # inside a wrapper
             value = self.wrapped(str(path[0]), name)
         if value is None:
             value = self.flags.get(name)
@@ -516,7 +516,7 @@ class _Judge:
             self.refused.add(directive)
 
     def say(self, code: str, directive: str, place: tuple, fatal: bool, **words: object) -> None:
-        message = _MESSAGES[code] % dict(words, directive=directive)
+        message = _MESSAGES[code] % dict(words, directive=directive[:80])
         self.found.append(Problem(code, message, directive, place[0], place[1], fatal))
 
     # -- rules
@@ -553,7 +553,7 @@ class _Judge:
         if row is None and self.version is not None and self.version[:2] > NEWEST:
             self.report("newer", key, path, False, newest=_release(NEWEST))
         elif row is None:
-            near = suggest(key)
+            near = suggest(key) if len(self.found) < 50 else None  # comparing is slow
             self.report("unknown", key, path, hint="did you mean %s?" % near if near else _OUT)
         elif row.until is not None and row.until <= (self.version or NEWEST):
             out = "%s: %s" % (_OUT, row.pitfall) if row.pitfall else _OUT
@@ -811,6 +811,8 @@ class _Judge:
         if driver == "none":
             return
         known = _LOG_OPTS.get(driver)
+        if driver == "local" and self.before(29, 5):
+            known = _ANY_LOG_OPTS | _FILE_LOG_OPTS
         mode = options.get("mode") or ""
         for name in options:
             path = ("log-opts", name)
