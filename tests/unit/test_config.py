@@ -286,6 +286,8 @@ def test_agrees_with_dockerd_validate(text, old, new):
         (b'{"bip": "\xff"}', (20, 10), True),
         ('{"log-level": "warning"}', (20, 10), True),
         ('{"max-download-attempts": 0}', (20, 10), False),
+        ('{"fixed-cidr-v6": "fd00::"}', (20, 10), True),
+        ('{"fixed-cidr-v6": "fd00::", "ipv6": true}', (20, 10), False),
         ('{"max-download-attempts": 0}', (26, 1), True),
         ('{"graph": "/x", "oom-score-adjust": -500, "cluster-store": "x"}', (20, 10), True),
         ('{"proxies": {"http-proxy": "x"}}', (20, 10), False),

@@ -698,7 +698,8 @@ class _Judge:
             if self.setting("userland-proxy") is not False:
                 self.refuse("userland-proxy-path", path, "an absolute path")
         subnet = self.told("fixed-cidr-v6", str)
-        if subnet and _network(subnet) != 6:
+        looked_at = self.since(25, 0) or self.setting("ipv6")
+        if subnet and looked_at and _network(subnet) != 6:
             self.refuse("fixed-cidr-v6", subnet, "an IPv6 subnet such as fd00:1::/64")
         mark = self.told("bridge-accept-fwmark", str)
         if mark and not _MARK.match(mark):
