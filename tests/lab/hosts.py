@@ -25,6 +25,7 @@ from machine import (
     DOMAIN,
     GATEWAY,
     HOSTS,
+    MARK,
     NETWORK,
     STATE,
     LabError,
@@ -61,7 +62,7 @@ def existing() -> list:
     """Return the hosts that run or left something behind, by name."""
     names = {entry.name for entry in HOSTS.iterdir()} if HOSTS.is_dir() else set()
     for root in hierarchies():
-        names |= {entry.name for entry in root.glob(f"{BRIDGE}/*/")}
+        names |= {entry.name for entry in root.glob(f"{MARK}/*/")}
     for _pid, words in processes():
         for word in words:
             if word.startswith(f"--directory={HOSTS}/"):
@@ -101,13 +102,13 @@ class Host:
         self.name = name
         self.release = match.group(1)
         self.address = NETWORK[256 * rootfs.RELEASES[self.release]["version"] + int(match.group(2))]
-        self.machine = f"{BRIDGE}-{name}"
+        self.machine = f"{MARK}-{name}"
         self.unit = f"{self.machine}.service"
         self.directory = HOSTS / name
         self.root = self.directory / "root"
         self.console = self.directory / "console.log"
         # One for each host: in a common one they would share slices, limits and kills.
-        self.cgroups = [root / BRIDGE / name for root in hierarchies()]
+        self.cgroups = [root / MARK / name for root in hierarchies()]
 
     @property
     def known(self) -> str:
@@ -155,12 +156,14 @@ class Host:
         environment = dict(ENVIRONMENT)
         if self.release not in ("bookworm", "trixie"):  # systemd 258 and later boot on v2 only
             environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
+        self.console.touch()
         if systemd_runs():
             self._start_unit(command, environment)
         else:
             self._start_process(command, environment)
 
     def _mount(self, lower: Path) -> None:
+        HOSTS.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in ("upper", "work", "root", *(f"plain/{path}" for path in PLAIN)):
             (self.directory / path).mkdir(parents=True)
         options = f"lowerdir={lower},upperdir={self.directory}/upper,workdir={self.directory}/work"
@@ -201,7 +204,8 @@ class Host:
     def _start_unit(self, command: list, environment: dict) -> None:
         """Start under the machine's systemd, which gives the host a cgroup of its own."""
         run(
-            *("systemd-run", "--quiet", "--collect", f"--unit={self.unit}"),
+            *("systemd-run", "--quiet", "--collect", "--service-type=exec"),
+            f"--unit={self.unit}",
             *("--property=Delegate=yes", "--property=KillMode=mixed"),
             *("--property=TasksMax=infinity", "--property=Restart=no"),
             f"--property=RestartForceExitStatus={NSPAWN_REBOOT}",
@@ -259,6 +263,9 @@ class Host:
         run("ip", "link", "delete", f"vb-{self.machine}", check=False)
         for group in self.cgroups:
             _remove_cgroup(group)
+        # What a killed systemd-nspawn of systemd 255 and later mounts there bars its next start.
+        for parent in ("/run/systemd/nspawn", "/run/systemd/nspawn/unix-export"):
+            remove(Path(parent, self.machine))
         remove(self.directory)
 
     def wait(self) -> str:
@@ -297,7 +304,17 @@ class Host:
         leader = self.leader()
         if not leader:
             raise LabError(f"{self.name} is not running: lab.py up")
-        return ["nsenter", f"--target={leader}", "--all", "--root", "--wd", "--", *words]
+        # Systemd refuses to deal with a process whose cgroup is outside the host's.
+        join = []
+        for line in Path("/proc", str(leader), "cgroup").read_text().splitlines():
+            _number, controllers, group = line.split(":", 2)
+            for root in hierarchies():
+                if root.name == controllers.replace("name=", "") or (
+                    not controllers and (root / "cgroup.controllers").exists()
+                ):
+                    join.append(f"echo $$ > {root}{group}/cgroup.procs;")
+        enter = f'nsenter --target={leader} --all --root --wd -- "$@"'
+        return ["sh", "-c", f"{' '.join(join)} exec {enter}", "sh", *words]
 
     def run(self, *words: str) -> subprocess.CompletedProcess:
         """Run a command in the host; its failure is the caller's matter."""

@@ -148,7 +148,7 @@ def reboot(options: argparse.Namespace) -> None:
         host.run("systemctl", "reboot")
         deadline = time.monotonic() + hosts.BOOT_SECONDS
         while host.leader() in (before, None):
-            if time.monotonic() > deadline or not host.running():
+            if time.monotonic() > deadline:
                 raise LabError(f"{host.name}: went down for its reboot and did not come back")
             time.sleep(0.1)
         say(f"{host.name}: {host.wait()} again")
@@ -198,6 +198,9 @@ def main() -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; the next up or down cleans up", file=sys.stderr)
+        return 130
     return 0
 
 

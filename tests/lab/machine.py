@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import ipaddress
 import os
 import re
@@ -21,10 +22,18 @@ STATE = Path(os.environ.get("LAB_DIR") or REPOSITORY / ".lab").absolute()
 CACHE = Path(os.environ.get("LAB_CACHE") or STATE / "cache").absolute()
 HOSTS = STATE / "hosts"
 
+# What is ours on the machine carries this mark, so that the labs of two checkouts keep apart.
+_digest = hashlib.sha256(str(STATE).encode()).hexdigest()
+MARK = f"hdlab-{_digest[:6]}"
 BRIDGE = os.environ.get("LAB_BRIDGE") or "hdlab0"
-BRIDGE_MAC = "02:68:64:6c:61:62"  # fixed, else it changes as hosts come and go
+BRIDGE_MAC = "02:" + ":".join(_digest[n : n + 2] for n in range(0, 10, 2))
 # RFC 2544 keeps 198.18.0.0/15 for tests between devices: no real network has it.
-NETWORK = ipaddress.ip_network(os.environ.get("LAB_NETWORK") or "198.18.0.0/16")
+try:
+    NETWORK = ipaddress.IPv4Network(os.environ.get("LAB_NETWORK") or "198.18.0.0/16")
+    if NETWORK.prefixlen > 16:
+        raise ValueError("it takes a /16 or wider")
+except ValueError as problem:
+    sys.exit(f"lab: LAB_NETWORK is no network for the lab: {problem}")
 GATEWAY = NETWORK[1]
 DOMAIN = "lab.test"
 INOTIFY_INSTANCES = 1024
@@ -175,14 +184,17 @@ def network_up() -> None:
 
     :raises LabError: the bridge cannot be made, or the network is another interface's.
     """
+    if Path("/sys/class/net", BRIDGE).exists() and not _bridge_is_ours():
+        raise LabError(
+            f"{BRIDGE} is another lab's, or no bridge of a lab: take that lab down with lab.py of "
+            "its checkout, or set LAB_BRIDGE and LAB_NETWORK for this one"
+        )
     route = run("ip", "-o", "route", "show", "root", NETWORK, check=False).stdout
     foreign = [line for line in route.splitlines() if f"dev {BRIDGE} " not in line + " "]
     if foreign:
         raise LabError(f"{NETWORK} is in use here ({foreign[0].strip()}): set LAB_NETWORK")
     if not Path("/sys/class/net", BRIDGE).exists():
         run("ip", "link", "add", BRIDGE, "address", BRIDGE_MAC, "type", "bridge")
-    elif not Path("/sys/class/net", BRIDGE, "bridge").exists():
-        raise LabError(f"{BRIDGE} is an interface of this machine and no bridge: set LAB_BRIDGE")
     run("ip", "address", "replace", f"{GATEWAY}/{NETWORK.prefixlen}", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     _firewall("-I")
@@ -190,9 +202,14 @@ def network_up() -> None:
 
 def network_down() -> None:
     """Take the bridge away."""
-    if Path("/sys/class/net", BRIDGE, "bridge").exists():
+    if _bridge_is_ours():
         _firewall("-D")
         run("ip", "link", "delete", BRIDGE)
+
+
+def _bridge_is_ours() -> bool:
+    place = Path("/sys/class/net", BRIDGE)
+    return (place / "bridge").exists() and (place / "address").read_text().strip() == BRIDGE_MAC
 
 
 def _firewall(action: str) -> None:
