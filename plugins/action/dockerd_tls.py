@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
         leaves = {name: _leaf(name, asked, options, common) for name, asked in requests.items()}
         _check_claims(leaves.values(), options, task_vars)
         answers = signer.answers(requests, leaves, task_vars["inventory_hostname"])
-        if answers and not check:
+        if answers:
             told["certificates"] = answers
             names = next(iter(leaves.values())).sans
             # The names that were signed, should an address have come or gone meanwhile.

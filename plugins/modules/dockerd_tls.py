@@ -29,6 +29,7 @@ author:
   - hardened.docker contributors (@hardened-docker)
 requirements:
   - cryptography on the controller and on the host (package C(python3-cryptography))
+  - cryptography 41 on the host for leaves that an outside authority signs with RSASSA-PSS
   - iproute2 on the host, where O(collect_sans) is true
 extends_documentation_fragment:
   - hardened.docker.attributes
@@ -489,6 +490,8 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
             trust = (told["trust"] or "").encode()
             plans.append(certificates.plan(host, leaf, trust, issuers, now, told["refusal"]))
     result: dict = {"files": set(), "leaves": [], "requests": {}, "diff": []}
+    changed = False
+    signs = check and params["provider"] == "authority"  # the real run will have an answer
     for plan in plans:
         leaf, answer = plan.leaf, told["certificates"].get(plan.leaf.name)
         with acting_for(leaf):
@@ -503,7 +506,9 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
                     "sans": leaf.sans,
                     "usable": plan.usable,
                 }
-            if plan.changed and (check or not plan.waits):
+            complete = not plan.waits or bool(answer) or signs
+            changed |= plan.changed if complete else plan.begun
+            if plan.changed and complete:
                 result["files"].update(plan.files)
                 result["diff"].append(
                     {
@@ -515,7 +520,7 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
                 )
         result["leaves"].append(report(leaf, plan.chain, plan.reasons))
     result["files"] = sorted(result["files"])
-    return {"changed": any(plan.changed for plan in plans), **result}
+    return {"changed": changed, **result}
 
 
 def report(leaf: certificates.Leaf, chain: list, reasons: list) -> dict:

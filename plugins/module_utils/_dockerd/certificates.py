@@ -90,7 +90,8 @@ def san(text: str, variable: str) -> str:
         address = ipaddress.ip_address(name)
         if getattr(address, "scope_id", None):
             raise Refused("%s: %r: an address in a certificate has no zone." % (variable, text))
-        return str(address)
+        # Python versions spell a mapped address differently; its IPv4 form is what clients call.
+        return str(getattr(address, "ipv4_mapped", None) or address)
     except ValueError:
         pass
     name = name[:-1] if name.endswith(".") else name
@@ -682,6 +683,7 @@ class Plan:
     chain: list  # the certificates in use
     contents: dict  # path to bytes, written whole
     repairs: dict  # path to permission bits; owner and bits are set, content stays
+    key_waits: bool  # a new key was made by a former run
     leftover: bool  # a new key that nobody waits for
     before: str  # what is there, for people to read
     signed: bool = False  # the new certificate is in place
@@ -705,6 +707,12 @@ class Plan:
     def changed(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.files or self.leftover)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to do before the certificate comes."""
+        settled = self.usable and bool(self.contents or self.repairs or self.leftover)
+        return settled or (self.new_key and not self.key_waits)
 
     @property
     def waits(self) -> bool:
@@ -747,9 +755,18 @@ def plan(
         as_wanted = status and (status.mode, status.uid, status.gid) == (mode, leaf.uid, leaf.gid)
         if status and path not in coming and not as_wanted:
             repairs[path] = mode
-    leftover = private is not None and host.stat(leaf.pending) is not None
-    before = _picture(host, leaf, chain)
-    return Plan(leaf, reasons, usable, private, chain, contents, repairs, leftover, before)
+    return Plan(
+        leaf=leaf,
+        reasons=reasons,
+        usable=usable,
+        key=private,
+        chain=chain,
+        contents=contents,
+        repairs=repairs,
+        key_waits=private is None and _waiting_key(host, leaf) is not None,
+        leftover=private is not None and host.stat(leaf.pending) is not None,
+        before=_picture(host, leaf, chain),
+    )
 
 
 def _picture(host: Host, leaf: Leaf, chain: list) -> str:
@@ -1186,7 +1203,7 @@ class Authority:
         refusal = self.refusal(leaf.usage, leaf.lifetime, now)
         if refusal:
             raise Refused(refusal)
-        if key_type(public) != leaf.key_type or names(asked) != tuple(leaf.sans):
+        if key_type(public) != leaf.key_type or set(names(asked)) != set(leaf.sans):
             raise Refused(
                 "The request of %s is for a key of %s and the names %s; asked for were %s and %s."
                 % (

@@ -1,0 +1,175 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole task, with Ansible, for clients on the controller: needs neither root nor a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ansible")
+
+PASSPHRASE = "correct-horse-battery"
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+
+
+@pytest.fixture
+def task(tmp_path):
+    """Run one dockerd_tls task or several; their results host by host, and all that was said."""
+    collection = tmp_path / "collections/ansible_collections/hardened/docker"
+    collection.parent.mkdir(parents=True)
+    collection.symlink_to(Path(__file__).parents[2])
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def run(options, *flags, hosts=("web1",)):
+        told = {"authority": str(work / "authority"), "directory": str(work / "clients")}
+        several = options if isinstance(options, list) else [options]
+        steps = [
+            {
+                "hardened.docker.dockerd_tls": {**told, **one},
+                "register": "r%d" % number,
+                "ignore_errors": True,
+            }
+            for number, one in enumerate(several)
+        ]
+        names = ["r%d" % number for number in range(len(several))]
+        keep = {
+            "ansible.builtin.copy": {
+                "content": "{{ [%s] | to_json }}" % ", ".join(names),
+                "dest": str(tmp_path / "{{ inventory_hostname }}.json"),
+                "mode": "0600",
+            },
+            "check_mode": False,
+            "diff": False,
+        }
+        play = {"hosts": "all", "gather_facts": False}
+        play["tasks"] = [*steps, keep]
+        (tmp_path / "play.json").write_text(json.dumps([play]))
+        done = subprocess.run(
+            [str(PLAYBOOK), "-i", ",".join(hosts) + ",", "-c", "local",
+             "-e", "ansible_python_interpreter=" + sys.executable,
+             *flags, str(tmp_path / "play.json")],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, text=True,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"),
+                "ANSIBLE_NOCOLOR": "1",
+            },
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        kept = [json.loads((tmp_path / (one + ".json")).read_text()) for one in hosts]
+        return [result for results in kept for result in results], done.stdout
+
+    run.work = work
+    return run
+
+
+CLIENTS = {"usage": "client", "clients": [{"name": "alice"}, {"name": "bob"}]}
+
+
+def tree(root):
+    return {str(one): one.read_bytes() for one in Path(root).rglob("*") if one.is_file()}
+
+
+def test_check_mode_predicts_what_the_run_makes(task):
+    (predicted,), said = task(CLIENTS, "--check", "--diff")
+    assert tree(task.work) == {}
+    assert "CN=alice" in said
+    (made,), said = task(CLIENTS, "--diff")
+    for name in ("changed", "files", "controller_files"):
+        assert made[name] == predicted[name]
+    written = {*made["files"], *made["controller_files"], str(task.work / "authority/.lock")}
+    assert set(tree(task.work)) == written
+    assert [one["subject"] for one in made["leaves"]] == ["CN=alice", "CN=bob"]
+    assert "PRIVATE" not in said
+    before = tree(task.work)
+    (again,), said = task(CLIENTS, "-vvv")
+    assert (again["changed"], again["files"], again["controller_files"]) == (False, [], [])
+    assert tree(task.work) == before
+    assert len(re.findall(r"EXEC .*AnsiballZ_dockerd_tls\.py", said)) <= 2  # chmod and the run
+
+
+def test_secrets_stay_where_they_are(task):
+    (made,), said = task({**CLIENTS, "authority_passphrase": PASSPHRASE}, "-vvvv", "--diff")
+    assert made["changed"]
+    assert PASSPHRASE not in said
+    keys = [data for path, data in tree(task.work).items() if path.endswith("key.pem")]
+    assert len(keys) == 4
+    for data in keys:
+        assert data.splitlines()[1].decode() not in said
+    encrypted = [path for path, data in tree(task.work).items() if b"ENCRYPTED" in data]
+    assert len(encrypted) == 2
+    before = tree(task.work)
+    others = [{**CLIENTS, "authority_passphrase": one} for one in ("wrong-" + PASSPHRASE, "")]
+    results, said = task(others, "-vvv")
+    assert all("dockerd_tls_authority_passphrase" in one["msg"] for one in results)
+    assert PASSPHRASE not in said
+    assert tree(task.work) == before
+
+
+def test_many_hosts_at_once_make_one_authority(task):
+    hosts = tuple("web%d" % number for number in range(8))
+    options = {**CLIENTS, "directory": str(task.work / "clients-{{ inventory_hostname }}")}
+    results, _said = task(options, "--forks", "8", hosts=hosts)
+    assert sum(bool(one["controller_files"]) for one in results) == 1
+    assert len({leaf["issuer"] for one in results for leaf in one["leaves"]}) == 1
+
+
+BAD_INPUT = [
+    ({"clients": [{"name": "a/b"}]}, "dockerd_tls_clients"),
+    ({"clients": [{"name": "a"}, {"name": "a"}]}, "given twice"),
+    ({"clients": [{"name": "a", "user": "no-such-user"}]}, "no-such-user"),
+    ({"clients": [{"name": "a", "hosts": ["web1"]}]}, "user"),
+    ({"lifetime": "1 month"}, "dockerd_tls_client_lifetime"),
+    ({"renew_before": "30d"}, "dockerd_tls_client_renew_before"),
+    ({"provider": "files"}, "nobody signs clients"),
+    ({"provider": "external"}, "server_authority"),
+    ({"sans": ["300.1.2.3"]}, "dockerd_tls_server_sans"),
+    ({"lifetime": "20y"}, "dockerd_tls_client_lifetime"),
+    ({"clock_skew": "0s"}, "dockerd_tls_clock_skew"),
+]
+
+
+def test_bad_input_changes_no_client(task):
+    results, said = task([{**CLIENTS, **options} for options, _words in BAD_INPUT])
+    for result, (options, words) in zip(results, BAD_INPUT):
+        assert result.get("failed"), options
+        assert words in result["msg"]
+    assert "Traceback" not in said
+    assert not (task.work / "clients").exists()
+
+
+def test_an_outside_authority(task):
+    other = task.work / "other"
+    for name in ("server", "client"):
+        (other / name).mkdir(parents=True)
+    task({**CLIENTS, "authority": str(other), "clients": [{"name": "x"}]})
+    shutil.rmtree(task.work / "clients")
+    outside = {
+        **CLIENTS,
+        "provider": "external",
+        "server_authority": str(other / "servers/ca.pem"),
+        "client_authority": str(other / "clients/ca.pem"),
+    }
+    (predicted,), _said = task(outside, "--check")
+    (first, second), _said = task([outside, outside])
+    requests = sorted(
+        str(task.work / "authority/requests/clients" / (name + ".csr")) for name in ("alice", "bob")
+    )
+    for result, changed in ((predicted, True), (first, True), (second, False)):
+        assert result["failed"]
+        assert result["changed"] == changed
+        assert result["controller_files"] == (requests if changed else [])
+        assert all(path in result["msg"] for path in requests)
+    assert all(Path(path).read_bytes().startswith(b"-----BEGIN CERT") for path in requests)
+    assert not list((task.work / "clients").rglob("key.pem"))
