@@ -71,7 +71,8 @@ options:
   predicted_files:
     description:
       - Files that an earlier task would have made, had this not been check mode; see the
-        RV(hardened.docker.dockerd_tls#module:files) of M(hardened.docker.dockerd_tls).
+        RV(hardened.docker.dockerd_tls#module:files) of M(hardened.docker.dockerd_tls). Otherwise
+        ignored.
     type: list
     elements: str
     default: []
@@ -217,7 +218,7 @@ def main() -> None:
             desired,
             check=module.check_mode,
             allow=frozenset("dockerd_allow_" + name for name in dangers if given["allow_" + name]),
-            predicted=tuple(given["predicted_files"]),
+            predicted=tuple(given["predicted_files"]) if module.check_mode else (),
             timeout=given["timeout"],
         )
     except DockerdError as error:

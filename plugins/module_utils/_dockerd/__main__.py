@@ -37,19 +37,23 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         seen = snapshot.read(Instance(), Host(given.root), given.engine_version)
     except DockerdError as error:
-        print("dockerd-validate: %s" % error, file=sys.stderr)
+        sys.stderr.write("dockerd-validate: %s\n" % error)
         return NO_VERDICT
     found = findings.judge(seen, CONTROLS)
     data = [finding.as_dict() for finding in found]
     if given.format == "json":
-        result = {"starts": findings.starts(found), "counts": findings.count(found), "findings": data}
-        print(json.dumps(result, indent=2))
+        result = {
+            "starts": findings.starts(found),
+            "counts": findings.count(found),
+            "findings": data,
+        }
+        sys.stdout.write(json.dumps(result, indent=2) + "\n")
     else:
-        print(text.render(data, sys.stdout.isatty()), end="")
+        sys.stdout.write(text.render(data, sys.stdout.isatty()))
     if given.fail_on == "never" or not findings.at_least(found, given.fail_on):
         return CLEAN
     return FINDINGS
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

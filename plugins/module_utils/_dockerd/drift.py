@@ -67,8 +67,8 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
         found.append(Gap("dockerd runs with other flags than its unit gives", RESTART))
     found += _directive_gaps(snapshot)
     certificate = snapshot.leaves.get(str(told.setting("tlscert")))
-    for address, (served, _) in does.served.items():
-        if certificate and served and served != certificate:
+    for address, answer in does.served.items():
+        if certificate and answer[0] and answer[0] != certificate:
             found.append(Gap("%s serves another certificate than tlscert" % address, RESTART))
     return found
 
@@ -78,9 +78,7 @@ def _socket_gaps(snapshot: Snapshot) -> list[Gap]:
     found = []
     wanted = told.tls_socket is not None and not told.tls_socket.masked
     if wanted != does.active(instance.tls_socket):
-        found.append(
-            Gap("%s is %s" % (instance.tls_socket, "down" if wanted else "up"), RESTART)
-        )
+        found.append(Gap("%s is %s" % (instance.tls_socket, "down" if wanted else "up"), RESTART))
     for path, value in snapshot.digests.items():
         if snapshot.read.digests.get(path, "") != value:
             socket = path == instance.tls_socket_path and does.active(instance.tls_socket)
@@ -107,7 +105,11 @@ def _took_over(snapshot: Snapshot) -> bool:
     process = snapshot.does.process
     if not process or any(flag.value == "fd://" for flag in snapshot.told.flags) is False:
         return False
-    hosts = [flag.value for flag in units.flags(units.words(process.argv[1:])) if flag.directive == "hosts"]
+    hosts = [
+        flag.value
+        for flag in units.flags(units.words(process.argv[1:]))
+        if flag.directive == "hosts"
+    ]
     hosts += (snapshot.read.data or {}).get("hosts") or []
     return any(
         str(value).startswith("unix://")

@@ -8,10 +8,12 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from .errors import DockerdError
-from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from .snapshot import Snapshot
 
 SEVERITIES = ("low", "medium", "high", "critical")
 PASSED, FAILED, UNKNOWN, NOT_APPLICABLE, WAIVED = (
@@ -150,9 +152,7 @@ def judge(
             verdict = control.judge(snapshot)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             verdict = unknown("this control failed on this host: %r" % error)
-        finding = Finding(
-            control, snapshot.instance.name, verdict.status, redact(verdict.evidence)
-        )
+        finding = Finding(control, snapshot.instance.name, verdict.status, redact(verdict.evidence))
         waiver = next((one for one in accepted or [] if one.id == control.id), None)
         if waiver and finding.status == FAILED:
             if waiver.expires >= day:

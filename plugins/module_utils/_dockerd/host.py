@@ -285,9 +285,15 @@ class Host:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
     def remove(self, path: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Remove a file, and the drop-in directory that it leaves empty.
+
+        Nothing happens where there is none.
+        """
         try:
             os.unlink(self.real(path))
+            parent = posixpath.dirname(path)
+            if parent.endswith(".d") and not self.list(parent):
+                os.rmdir(self.real(parent))
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -210,7 +210,7 @@ def _merge(plan: Plan, base, directives: dict, kept: list[str]) -> bytes | None:
         "%s is left out: it belongs to another log-driver than the host's" % name
         for name in merged.skipped
     ]
-    if merged.data == told.data:
+    if config.same(merged.data, told.data):
         return told.raw
     return config.render(merged.data)
 

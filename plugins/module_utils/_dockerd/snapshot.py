@@ -271,7 +271,7 @@ def read_told(instance: Instance, host: Host, version: str = "") -> Told:
         told.config_path = str(elsewhere.value)
     try:
         told.raw = host.read(told.config_path)
-        told.document = config.parse(told.raw)
+        told.document = config.parse(told.raw, told.config_path)
     except FileNotFoundError:
         told.document = config.Document({}, {}, [])
     except (HostError, config.ConfigError) as error:
@@ -316,7 +316,7 @@ def activated(value: str, origin: str) -> Listener:
     """A ListenStream= address, systemd.socket(5)."""
     if value.startswith(("/", "@")):
         return Listener(value, origin, path=value)
-    host, _, port = value.rpartition(":")
+    host, port = value.rpartition(":")[::2]
     # A bare port is bound on every address of both families.
     number = int(port) if port.isdigit() else 0
     return Listener(value, origin, host.strip("[]") or "0.0.0.0", number)
@@ -324,7 +324,7 @@ def activated(value: str, origin: str) -> Listener:
 
 def endpoint(value: str, origin: str, told: Told) -> Listener:
     """A host as dockerd writes it, moby opts/hosts.go."""
-    scheme, _, rest = value.rpartition("://")
+    scheme, rest = value.rpartition("://")[::2]
     if scheme == "unix":
         return Listener(value, origin, path=rest or "/var/run/docker.sock")
     if scheme not in ("", "tcp", "http", "https"):
@@ -367,7 +367,7 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
     snapshot.pair_problem = _pair_problem(snapshot, host)
     for name in told.setting("authorization-plugins") or []:
         snapshot.plugins[name] = next((path for path in _plugin_paths(name) if host.stat(path)), "")
-    user, group, _ = snapshot.socket_owner
+    user, group = snapshot.socket_owner[:2]
     if host.uid(user) is None:
         snapshot.missing_owners["SocketUser"] = user
     if host.gid(group) is None:
@@ -422,14 +422,12 @@ def leaf(pem: bytes | None) -> bytes:
 def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
     does = Does()
-    shown = host.run(
-        [*instance.systemctl, "show", *instance.units]
-        + ["--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen"]
-    )
+    wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen"
+    shown = host.run([*instance.systemctl, "show", *instance.units, wanted])
     for block in shown.out.split("\n\n"):
         properties: dict = {}
         for line in block.splitlines():
-            name, _, value = line.partition("=")
+            name, value = line.partition("=")[::2]
             # Listen= stands once for each address.
             properties[name] = "%s\n%s" % (properties[name], value) if name in properties else value
         does.units[properties.get("Id", "")] = properties
@@ -467,7 +465,10 @@ def _ask(does: Does, instance: Instance, host: Host) -> None:
         for entry in get("/containers/json"):
             state = get("/containers/%s/json" % entry["Id"])["State"]
             if state.get("Running"):
-                does.containers[entry["Id"]] = ((entry.get("Names") or ["?"])[0].lstrip("/"), state["Pid"])
+                does.containers[entry["Id"]] = (
+                    (entry.get("Names") or ["?"])[0].lstrip("/"),
+                    state["Pid"],
+                )
     except (HostError, ValueError, KeyError, TypeError) as error:
         does.problem = str(error)
         return

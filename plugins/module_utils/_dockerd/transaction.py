@@ -14,7 +14,8 @@ import json
 import time
 from dataclasses import dataclass, field
 
-from . import config, drift, snapshot as reading
+from . import config, drift
+from . import snapshot as reading
 from .controls import CONTROLS
 from .errors import HostError, Refused, RolledBack
 from .findings import FAILED, Finding, judge, redact
@@ -112,7 +113,8 @@ def preflight(plan: Plan, host: Host, allow: frozenset) -> None:
         problems = _ports_taken(plan, host) + _validate(plan, host)
     if problems:
         raise Refused(
-            "dockerd would not start with this; nothing was changed. %s" % redact(" ".join(problems)),
+            "dockerd would not start with this; nothing was changed. %s"
+            % redact(" ".join(problems)),
             problems=[redact(problem) for problem in problems],
         )
     for variable, danger in plan.dangers.items():
@@ -128,7 +130,11 @@ def _ports_taken(plan: Plan, host: Host) -> list[str]:
     does = plan.snapshot.does
     if not does:
         return []
-    ours = {listener.port for listener in plan.snapshot.told.tcp if does.active(plan.snapshot.instance.tls_socket)}
+    ours = {
+        listener.port
+        for listener in plan.snapshot.told.tcp
+        if does.active(plan.snapshot.instance.tls_socket)
+    }
     problems = []
     for listener in plan.candidate.told.tcp:
         inodes = does.ports.get(listener.port, set())
@@ -143,7 +149,9 @@ def _ports_taken(plan: Plan, host: Host) -> list[str]:
 def _holder(host: Host, inodes: set) -> str:
     wanted = {"socket:[%d]" % inode for inode in inodes}
     for pid in filter(str.isdigit, host.list("/proc")):
-        links = (host.link("/proc/%s/fd/%s" % (pid, name)) for name in host.list("/proc/%s/fd" % pid))
+        links = (
+            host.link("/proc/%s/fd/%s" % (pid, name)) for name in host.list("/proc/%s/fd" % pid)
+        )
         if any(link in wanted for link in links):
             return "%s (pid %s)" % (host.read("/proc/%s/comm" % pid).decode().strip(), pid)
     return "another service"
@@ -161,7 +169,12 @@ def _validate(plan: Plan, host: Host) -> list[str]:
     if any(isinstance(path, str) and not host.stat(path) for path in predicted):
         for name in reading.TLS_DIRECTIVES:
             data.pop(name, None)
-    flags = [word for flag in told.flags if flag.directive not in ("config-file", "userns-remap") for word in flag.words]
+    flags = [
+        word
+        for flag in told.flags
+        if flag.directive not in ("config-file", "userns-remap")
+        for word in flag.words
+    ]
     answer = host.run(
         [told.words[0].text, *flags, "--validate", "--config-file", "/dev/stdin"],
         standard_input=config.render(data),
@@ -197,7 +210,13 @@ def keep(plan: Plan, host: Host) -> Journal:
         status = host.stat(path)
         entry = {"path": path, "blob": None}
         if status:
-            entry = {"path": path, "blob": str(number), "mode": status.mode, "uid": status.uid, "gid": status.gid}
+            entry = {
+                "path": path,
+                "blob": str(number),
+                "mode": status.mode,
+                "uid": status.uid,
+                "gid": status.gid,
+            }
             host.write("%s/%d" % (draft, number), host.read(path), 0o600)
         journal.files.append(entry)
     host.write(draft + "/journal.json", json.dumps(journal.__dict__).encode(), 0o600)
@@ -259,7 +278,11 @@ def _execute(plan: Plan, host: Host, timeout: float) -> float:
         raise RolledBack(
             redact(
                 "The change did not hold, and the former state was put back.%s Cause: %s.%s"
-                % (trouble, str(reason).rstrip("."), " The daemon said: %s" % words if words else "")
+                % (
+                    trouble,
+                    str(reason).rstrip("."),
+                    " The daemon said: %s" % words if words else "",
+                )
             ),
             cause=redact(str(reason)),
             journal=redact(words),
@@ -365,7 +388,7 @@ def await_answer(instance: Instance, host: Host, patience: float = 15.0) -> None
     deadline = time.monotonic() + patience
     while True:
         try:
-            status, _ = host.get(instance.socket_path, "/info")
+            status = host.get(instance.socket_path, "/info")[0]
             if status == 200:
                 return
             problem = HostError("%s answers /info with %d" % (instance.socket_path, status))
@@ -441,10 +464,34 @@ def restore(instance: Instance, host: Host, journal: Journal, timeout: float) ->
         _systemctl(instance, host, "daemon-reload")
     same = now.does.process is not None and now.does.process.identity == journal.identity
     if same and now.does.answers:
-        _systemctl(instance, host, "reload", instance.service)
+        _read_former(instance, host, journal, now)
     elif journal.active:
         _start_former(instance, host, journal, now, timeout)
     host.remove_tree(instance.journal_directory)
+
+
+def _read_former(instance: Instance, host: Host, journal: Journal, now: Snapshot) -> None:
+    """Let the daemon, which was not restarted, take back what it was told by a reload."""
+    former = next((one for one in journal.files if one["path"] == journal.config_path), None)
+    if former and now.does.info.get("LiveRestoreEnabled") and not journal.live_restore:
+        _switch_off_live_restore(instance, host, now, former)
+    else:
+        _systemctl(instance, host, "reload", instance.service)
+
+
+def _switch_off_live_restore(instance, host, now: Snapshot, former: dict) -> None:
+    """An absent live-restore leaves a running daemon as it is, moby daemon/reload.go."""
+    _write_live_restore(host, now, former, False)
+    try:
+        _systemctl(instance, host, "reload", instance.service)
+        _await_live_restore(instance, host, False)
+    finally:
+        _put_back(host, former)
+
+
+def _write_live_restore(host: Host, now: Snapshot, former: dict, wanted: bool) -> None:
+    data = config.render({**now.told.data, "live-restore": wanted})
+    host.write(former["path"], data, former.get("mode", 0o644))
 
 
 def _put_back(host: Host, entry: dict) -> None:
@@ -463,15 +510,12 @@ def _start_former(instance, host, journal: Journal, now: Snapshot, timeout: floa
     keeper = journal.containers and not journal.live_restore and now.told.document is not None
     if keeper and former and not now.told.flag("live-restore"):
         # A daemon that starts without live-restore stops the containers it finds running.
-        kept = config.render({**now.told.data, "live-restore": True})
-        host.write(journal.config_path, kept, former.get("mode", 0o644))
+        _write_live_restore(host, now, former, True)
     _systemctl(instance, host, "start", instance.socket, check=False)
     _systemctl(instance, host, "restart", instance.service, timeout=timeout)
     await_answer(instance, host)
     if keeper and former:
-        _put_back(host, former)
-        _systemctl(instance, host, "reload", instance.service)
-        _await_live_restore(instance, host, False)
+        _switch_off_live_restore(instance, host, now, former)
     lost = lost_containers(instance, host, journal)
     if lost:
         raise HostError("containers did not survive: %s" % ", ".join(lost))

@@ -145,7 +145,7 @@ CONTROLS = [
         "Only root reads the server's key",
         "critical",
         "Whoever has the key answers as this host.",
-        "Run the dockerd_tls role; if others could read it, remove it first so that it is made anew.",
+        "Run the dockerd_tls role; remove a key that others could read, so that it is made anew.",
         _file(_named(TLS_DIRECTIVES[4]), 0o400),
         _cis("3.13", "3.14"),
     ),

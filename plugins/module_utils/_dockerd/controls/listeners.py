@@ -35,7 +35,7 @@ def _refuses(snapshot: Snapshot) -> Verdict:
     return broken(
         [
             "%s answered a client without a certificate" % address
-            for address, (_, answered) in served.items()
+            for address, (dummy, answered) in served.items()
             if answered
         ]
     )

@@ -15,7 +15,7 @@ def _problems(snapshot: Snapshot, fatal: bool) -> list[str]:
     told = snapshot.told
     if told.document is None:
         return []
-    flags = {flag.directive for flag in told.flags}
+    flags = {flag.directive: told.setting(flag.directive) for flag in told.flags}
     return [
         "%s%s: %s"
         % (told.config_path, " line %d" % problem.line if problem.line else "", problem.message)
@@ -99,7 +99,9 @@ def _swarm(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None or not snapshot.does.answers:
         return unknown("whether this host is in a swarm is only known by its daemon")
     if snapshot.does.swarm and snapshot.told.setting("live-restore") is True:
-        return failed("live-restore is told (%s) on a swarm node" % snapshot.told.where("live-restore"))
+        return failed(
+            "live-restore is told (%s) on a swarm node" % snapshot.told.where("live-restore")
+        )
     return passed()
 
 

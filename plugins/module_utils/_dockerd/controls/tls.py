@@ -24,9 +24,8 @@ def _served(snapshot: Snapshot) -> Verdict:
         return not_applicable("no TLS listener")
     return broken(
         [
-            "%s serves another certificate than %s"
-            % (address, snapshot.told.setting("tlscert"))
-            for address, (served, _) in snapshot.does.served.items()
+            "%s serves another certificate than %s" % (address, snapshot.told.setting("tlscert"))
+            for address, (served, dummy) in snapshot.does.served.items()
             if served != certificate
         ]
     )
