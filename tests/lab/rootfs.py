@@ -73,6 +73,7 @@ def _build(release: str, root: Path) -> None:
         sources.append(f"deb {security} {release}-security main")
     partial = CACHE / f"{release}.partial"
     remove(partial)
+    (partial / "tmp").mkdir(parents=True)
     say(f"{release}: building its root file system (about a minute, once)")
     hook = "sh " + shlex.quote(str(HERE / "rootfs.sh")) + ' "$1"'
     started = time.monotonic()
@@ -80,18 +81,20 @@ def _build(release: str, root: Path) -> None:
         # In namespaces that die with this process, a killed build leaves files and nothing else.
         *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
+        *("env", f"TMPDIR={partial}/tmp", "mmdebstrap", "--quiet", "--mode=root"),
+        "--variant=minbase",
         f"--include={','.join(PACKAGES + facts['packages'])}",
         f"--customize-hook={hook}",
         *facts["options"],
-        *(release, partial, *sources),
+        *(release, partial / "root", *sources),
         check=False,
     )
     if done.returncode != 0:
         words = "\n".join(done.stderr.splitlines()[-15:])
         remove(partial)
         raise LabError(f"{release}: mmdebstrap ended with {done.returncode}:\n{words}")
-    os.rename(partial, root)
+    os.rename(partial / "root", root)
+    remove(partial)
     size = int(run("du", "-sm", root).stdout.split()[0])
     say(f"{release}: built in {time.monotonic() - started:.0f} s, {size} MB")
 
