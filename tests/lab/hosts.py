@@ -38,6 +38,7 @@ from machine import (
 
 # overlay2 cannot stand on an overlay: what holds containers is a plain directory, bound in.
 PLAIN = ("var/lib/docker", "var/lib/containerd", "home", "srv")
+NAME = re.compile(rf"({'|'.join(rootfs.RELEASES)})([1-9]\d?)")
 KEY = STATE / "id_ed25519"
 NSPAWN_REBOOT = 133  # systemd-nspawn --keep-unit ends with it when the host asks for a reboot
 BOOT_SECONDS = 90
@@ -62,12 +63,12 @@ def existing() -> list:
     """Return the hosts that run or left something behind, by name."""
     names = {entry.name for entry in HOSTS.iterdir()} if HOSTS.is_dir() else set()
     for root in hierarchies():
-        names |= {entry.name for entry in root.glob(f"{MARK}/*/")}
+        names |= {entry.name for entry in root.glob(f"{MARK}/*")}
     for _pid, words in processes():
         for word in words:
             if word.startswith(f"--directory={HOSTS}/"):
                 names.add(word[len(f"--directory={HOSTS}/") :].split("/")[0])
-    return sorted((Host(name) for name in names), key=lambda host: host.address)
+    return sorted((Host(name) for name in names if NAME.fullmatch(name)), key=lambda host: host.address)
 
 
 def hierarchies() -> list:
@@ -93,7 +94,7 @@ class Host:
     """
 
     def __init__(self, name: str):
-        match = re.fullmatch(rf"({'|'.join(rootfs.RELEASES)})([1-9]\d?)", name)
+        match = NAME.fullmatch(name)
         if not match:
             raise LabError(
                 f"{name}: no such host; a name is one of {', '.join(rootfs.RELEASES)} "
