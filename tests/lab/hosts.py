@@ -68,7 +68,9 @@ def existing() -> list:
         for word in words:
             if word.startswith(f"--directory={HOSTS}/"):
                 names.add(word[len(f"--directory={HOSTS}/") :].split("/")[0])
-    return sorted((Host(name) for name in names if NAME.fullmatch(name)), key=lambda host: host.address)
+    return sorted(
+        (Host(name) for name in names if NAME.fullmatch(name)), key=lambda host: host.address
+    )
 
 
 def hierarchies() -> list:
