@@ -387,13 +387,24 @@ ARGUMENTS = {
 }
 
 
+def place(params: dict) -> str:
+    """The directory that was asked for. Raises Refused where it depends on who looks."""
+    directory = params["directory"] or "/etc/docker/tls"
+    if not posixpath.isabs(directory):
+        raise Refused(
+            "dockerd_tls_%s: %r is no absolute path."
+            % ("directory" if params["usage"] == "server" else "client_directory", directory)
+        )
+    return directory
+
+
 def server(params: dict, host: Host) -> certificates.Leaf:
     """The daemon's leaf."""
     sans = certificates.sans(params["sans"], "dockerd_tls_server_sans")
     if params["collect_sans"]:
         found = certificates.collect(host, params["exchange"]["names"])
         sans = certificates.sans([*sans, *found], "dockerd_tls_server_sans")
-    directory = params["directory"] or "/etc/docker/tls"
+    directory = place(params)
     return certificates.Leaf(
         name=params["common_name"],
         common_name=params["common_name"],
@@ -421,8 +432,8 @@ def client(params: dict, one: dict) -> certificates.Leaf:
         extra = {posixpath.join(directory, "docker.env"): environment}
     else:
         owner = {"uid": os.geteuid(), "gid": os.getegid()}
-        directory = posixpath.join(params["directory"], one["name"])
-        extra = {posixpath.join(params["directory"], ".gitignore"): b"*\n"}
+        directory = posixpath.join(place(params), one["name"])
+        extra = {posixpath.join(place(params), ".gitignore"): b"*\n"}
     return certificates.Leaf(
         name=one["name"],
         common_name=one["name"],
@@ -482,7 +493,8 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
     else:
         leaves = [client(params, one) for one in params["clients"]]
     issuers = None
-    if told["issuers"]:
+    # Without the library a check of a virgin host goes as far as it can.
+    if told["issuers"] and certificates.MISSING is None:
         issuers = certificates.certificates(told["issuers"].encode(), "the authority's bundle")
     plans = []
     for leaf in leaves:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -93,10 +94,13 @@ def test_check_mode_predicts_what_the_run_makes(task):
     assert [one["subject"] for one in made["leaves"]] == ["CN=alice", "CN=bob"]
     assert "PRIVATE" not in said
     before = tree(task.work)
-    (again,), said = task(CLIENTS, "-vvv")
-    assert (again["changed"], again["files"], again["controller_files"]) == (False, [], [])
+    (again, late), said = task([CLIENTS, {**CLIENTS, "lifetime": "20y"}], "-vvv")
+    for result in (again, late):
+        assert (result["changed"], result["files"], result["controller_files"]) == (False, [], [])
+    assert any("dockerd_tls_client_lifetime" in one for one in late["warnings"])
     assert tree(task.work) == before
-    assert len(re.findall(r"EXEC .*AnsiballZ_dockerd_tls\.py", said)) <= 2  # chmod and the run
+    # For each of the two tasks, one chmod and one run.
+    assert len(re.findall(r"EXEC .*AnsiballZ_dockerd_tls\.py", said)) == 4
 
 
 def test_secrets_stay_where_they_are(task):
@@ -137,6 +141,7 @@ BAD_INPUT = [
     ({"sans": ["300.1.2.3"]}, "dockerd_tls_server_sans"),
     ({"lifetime": "20y"}, "dockerd_tls_client_lifetime"),
     ({"clock_skew": "0s"}, "dockerd_tls_clock_skew"),
+    ({"directory": "clients"}, "dockerd_tls_client_directory"),
 ]
 
 
@@ -173,3 +178,18 @@ def test_an_outside_authority(task):
         assert all(path in result["msg"] for path in requests)
     assert all(Path(path).read_bytes().startswith(b"-----BEGIN CERT") for path in requests)
     assert not list((task.work / "clients").rglob("key.pem"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a daemon's files belong to root")
+def test_a_host_cannot_take_the_name_of_another(task):
+    name = platform.node().lower()
+    hosts = ("web1", name)
+    options = {"directory": str(task.work / "{{ inventory_hostname }}"), "collect_sans": True}
+    (refused, own), _said = task(options, hosts=hosts)
+    assert refused["failed"]
+    assert name in refused["msg"]
+    assert not (task.work / "web1/server-cert.pem").exists()
+    assert own["changed"]
+    assert name in own["leaves"][0]["sans"]
+    (allowed, _own), _said = task({**options, "sans": [name]}, hosts=hosts)
+    assert name in allowed["leaves"][0]["sans"]

@@ -72,11 +72,9 @@ def duration(text: str, variable: str) -> timedelta:
 def span(length: timedelta) -> str:
     """A span of time in words, in its largest unit, rounded down."""
     seconds = int(abs(length).total_seconds())
-    for name, unit in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
-        if seconds >= unit or unit == 1:
-            count = seconds // unit
-            return "%d %s%s" % (count, name, "" if count == 1 else "s")
-    raise AssertionError
+    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    name, unit = next(one for one in units if seconds >= one[1] or one[1] == 1)
+    return "%d %s%s" % (seconds // unit, name, "" if seconds // unit == 1 else "s")
 
 
 def san(text: str, variable: str) -> str:
