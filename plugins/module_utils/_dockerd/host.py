@@ -88,6 +88,19 @@ _NSS = {
 }
 
 
+def _sync(directory: str) -> None:
+    """Make a rename outlive a loss of power, fsync(2)."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 class _UnixConnection(HTTPConnection):
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("docker", timeout=timeout)
@@ -148,8 +161,8 @@ class Host:
             return _stat(os.stat(self.real(path)))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
-            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            raise HostError("%s: %s" % (path, _why(error)), path=path) from error
 
     def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         """The bytes of a regular file.
@@ -162,21 +175,23 @@ class Host:
             handle = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(errno.ENOENT, "No such file", path) from None
-        except OSError as error:
-            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
-        with os.fdopen(handle, "rb") as file:
-            status = _stat(os.fstat(file.fileno()))
+        except (OSError, ValueError) as error:
+            raise HostError("%s: %s" % (path, _why(error)), path=path) from error
+        try:
+            status = _stat(os.fstat(handle))
             if status.kind != "file":
-                raise HostError("%s is a %s, not a regular file" % (path, status.kind), path=path)
+                raise HostError("%s is no regular file (%s)" % (path, status.kind), path=path)
             if status.size > limit:
                 raise HostError(
                     "%s is %d bytes, more than the %d that are read" % (path, status.size, limit),
                     path=path,
                 )
-            try:
+            with open(handle, "rb", closefd=False) as file:
                 data = file.read(limit + 1)
-            except OSError as error:
-                raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+        finally:
+            os.close(handle)
         if len(data) > limit:
             raise HostError("%s is more than the %d bytes that are read" % (path, limit), path=path)
         return data
@@ -189,7 +204,7 @@ class Host:
         """The sorted names in a directory; none where it is no readable directory."""
         try:
             return sorted(os.listdir(self.real(path)))
-        except OSError:
+        except (OSError, ValueError, HostError):
             return []
 
     def link(self, path: str) -> str | None:
@@ -197,7 +212,7 @@ class Host:
         try:
             parent, name = posixpath.split(path)
             return os.readlink(os.path.join(self.real(parent), name))
-        except OSError:
+        except (OSError, ValueError, HostError):
             return None
 
     def user(self, uid: int) -> str:
@@ -210,12 +225,12 @@ class Host:
 
     def uid(self, name: str) -> int | None:
         """The number of a user of this host, by name or number; None where there is none."""
-        found = name if name.isdigit() else self._look_up("passwd", 0, name, 2)
+        found = name if name.isdecimal() else self._look_up("passwd", 0, name, 2)
         return int(found) if found else None
 
     def gid(self, name: str) -> int | None:
         """The number of a group of this host, by name or number; None where there is none."""
-        found = name if name.isdigit() else self._look_up("group", 0, name, 2)
+        found = name if name.isdecimal() else self._look_up("group", 0, name, 2)
         return int(found) if found else None
 
     def members(self, group: str) -> list[str]:
@@ -248,6 +263,9 @@ class Host:
         Raises HostError, with the former file untouched.
         """
         target = os.path.realpath(self.real(path))  # a link stays, what it points to changes
+        if os.path.lexists(target) and not os.path.isfile(target):
+            # Such as /dev/null, to which a link masks a unit.
+            raise HostError("%s cannot be written: it is no regular file" % path, path=path)
         temporary = None
         try:
             os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
@@ -261,6 +279,7 @@ class Host:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(temporary, target)
+            _sync(os.path.dirname(target))
         except OSError as error:
             if temporary is not None and os.path.exists(temporary):
                 os.unlink(temporary)
@@ -309,6 +328,7 @@ class Host:
         """Give a file or directory another name, in one step."""
         try:
             os.rename(self.real(path), self.real(target))
+            _sync(os.path.dirname(self.real(target)))
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
@@ -354,8 +374,8 @@ class Host:
             )
         except subprocess.TimeoutExpired:
             return Result(124, "", "%s did not end within %g seconds" % (argv[0], timeout))
-        except OSError as error:
-            return Result(127, "", "%s: %s" % (argv[0], error.strerror))
+        except (OSError, ValueError) as error:
+            return Result(127, "", "%s: %s" % (argv[0], _why(error)))
         return Result(
             done.returncode,
             done.stdout.decode("utf-8", "replace"),

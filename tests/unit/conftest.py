@@ -1,0 +1,129 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host made of plain files, as Debian's docker.io leaves one."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+
+import pytest
+from _dockerd import plan, snapshot
+from _dockerd.host import Host
+from _dockerd.instance import Instance
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+CONFIG = "/etc/docker/daemon.json"
+SERVICE = "/usr/lib/systemd/system/docker.service"
+SOCKET = "/usr/lib/systemd/system/docker.socket"
+DEBIAN = {
+    SERVICE: """\
+[Unit]
+Requires=docker.socket
+
+[Service]
+Type=notify
+EnvironmentFile=-/etc/default/docker
+ExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
+ExecReload=/bin/kill -s HUP $MAINPID
+""",
+    SOCKET: """\
+[Socket]
+ListenStream=/run/docker.sock
+SocketMode=0660
+SocketUser=root
+SocketGroup=docker
+""",
+    "/etc/default/docker": '#DOCKER_OPTS="--dns 192.0.2.1"\n',
+    "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nci:x:1000:1000::/home/ci:/bin/sh\n",
+    "/etc/group": "root:x:0:\ndocker:x:998:ci\nci:x:1000:\n",
+}
+
+
+class Directory(Host):
+    """A host below a directory, with what a test needs to set it up and to read it."""
+
+    def put(self, path, text, mode=0o644):
+        """Make a file, its directory included; text, bytes, or data that becomes JSON."""
+        target = self.real(path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not isinstance(text, (str, bytes)):
+            text = json.dumps(text)
+        with open(target, "wb") as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+        os.chmod(target, mode)
+
+    def text(self, path):
+        return self.read(path).decode()
+
+    def tree(self):
+        """Every file below the root with its contents and mode."""
+        found = {}
+        for directory, _, names in os.walk(self.root):
+            for name in names:
+                path = os.path.join(directory, name)
+                with open(path, "rb") as file:
+                    found[path] = (file.read(), os.stat(path).st_mode)
+        return found
+
+    def told(self, version="26.1.5"):
+        return snapshot.read_told(Instance(), self, version)
+
+    def seen(self, version="26.1.5"):
+        return snapshot.read(Instance(), self, version)
+
+    def plan(self, directives, **rest):
+        predicted = rest.pop("predicted", ())
+        return plan.make(self.seen(), self, plan.Desired(directives, **rest), predicted)
+
+    def apply(self, made):
+        """What a transaction does with a plan's files, without a daemon."""
+        for change in made.files:
+            if change.after is None:
+                self.remove(change.path)
+            else:
+                self.write(change.path, change.after, change.mode, os.geteuid(), os.getegid())
+        manifest = made.manifest
+        path = made.snapshot.instance.manifest_path
+        self.write(path, manifest.dump(), 0o600, os.geteuid(), os.getegid())
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A host without anything."""
+    return Directory(str(tmp_path))
+
+
+@pytest.fixture
+def host(empty):
+    """A host as Debian's docker.io leaves it."""
+    for path, text in DEBIAN.items():
+        empty.put(path, text)
+    return empty
+
+
+@pytest.fixture(scope="session")
+def pair():
+    """A self-signed server certificate and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "web1")])
+    start = datetime.datetime(2026, 1, 1)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=3650))
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )

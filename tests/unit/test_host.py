@@ -1,0 +1,322 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import sys
+
+import pytest
+from _dockerd import host as module
+from _dockerd.errors import HostError
+from _dockerd.host import LINKS_LIMIT, Candidate, Host
+
+ME = (os.geteuid(), os.getegid())
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def test_an_absolute_link_stays_below_the_root(empty):
+    empty.put("/etc/passwd", "inside")
+    os.makedirs(empty.real("/usr"))
+    os.symlink("/etc/passwd", empty.real("/") + "/usr/users")
+    assert empty.text("/usr/users") == "inside"
+    assert empty.real("/usr/users") == empty.real("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("target", "ends"),
+    [
+        ("../../../../../../etc/passwd", "/etc/passwd"),
+        ("/../..//./etc/passwd", "/etc/passwd"),
+        ("passwd", "/links/passwd"),
+        ("/", "/"),
+    ],
+)
+def test_no_link_leaves_the_root(empty, target, ends):
+    os.makedirs(empty.real("/links"))
+    os.symlink(target, empty.real("/links") + "/one")
+    assert os.path.normpath(empty.real("/links/one")) == os.path.normpath(empty.root + ends)
+
+
+def test_usr_merge_is_followed_in_the_middle_of_a_path(empty):
+    empty.put("/usr/lib/systemd/system/docker.service", "unit")
+    os.symlink("usr/lib", empty.root + "/lib")
+    assert empty.text("/lib/systemd/system/docker.service") == "unit"
+    assert empty.list("/lib/systemd/system") == ["docker.service"]
+
+
+def test_as_many_links_as_linux_follows_and_no_more(empty):
+    empty.put("/0", "end")
+    for number in range(1, LINKS_LIMIT + 2):
+        os.symlink(str(number - 1), "%s/%d" % (empty.root, number))
+    assert empty.text("/%d" % LINKS_LIMIT) == "end"
+    with pytest.raises(HostError, match="too many symbolic links"):
+        empty.read("/%d" % (LINKS_LIMIT + 1))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_loop_is_an_error_where_a_file_is_wanted_and_nothing_in_a_listing(empty, live):
+    os.symlink("b", empty.root + "/a")
+    os.symlink("a", empty.root + "/b")
+    host, path = (Host(), empty.root + "/a") if live else (empty, "/a")
+    for reader in (host.stat, host.read):
+        with pytest.raises(HostError, match="links"):
+            reader(path)
+    assert host.list(path) == []
+    assert host.link(path + "/c") is None
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/nowhere/below", "/file/below"])
+def test_what_is_not_there(empty, path):
+    empty.put("/file", "")
+    assert empty.stat(path) is None
+    assert empty.list(path) == []
+    assert empty.link(path) is None
+    with pytest.raises(FileNotFoundError):
+        empty.read(path)
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/" + "x" * 300])
+@pytest.mark.parametrize("live", [False, True])
+def test_a_path_that_no_system_takes_is_an_error_with_its_name(empty, path, live):
+    host = Host() if live else empty
+    for reader in (host.stat, host.read):
+        with pytest.raises(HostError) as error:
+            reader(path)
+        assert path in str(error.value)
+    assert host.list(path) == []
+    assert host.link(path) is None
+
+
+def _fifo(path):
+    os.mkfifo(path)
+
+
+def _socket(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"), [(_fifo, "other"), (os.mkdir, "directory"), (_socket, "socket")]
+)
+def test_only_regular_files_are_read(empty, make, kind, monkeypatch):
+    monkeypatch.chdir(empty.root)  # the path of a unix socket has 107 characters at most
+    make("odd")
+    assert empty.stat("/odd").kind == kind
+    with pytest.raises(HostError, match="/odd"):
+        empty.read("/odd")
+
+
+def test_a_huge_file_is_refused_by_its_size_and_by_what_it_gives(empty):
+    empty.put("/huge", b"")
+    os.truncate(empty.real("/huge"), 1 << 30)
+    with pytest.raises(HostError, match="1073741824 bytes"):
+        empty.read("/huge")
+    empty.put("/small", b"12345")
+    assert empty.read("/small", limit=5) == b"12345"
+    with pytest.raises(HostError, match="more than the 4"):
+        empty.read("/small", limit=4)
+    # Files in /proc have the size 0 and give what they like.
+    with pytest.raises(HostError, match="more than the 4 bytes that are read"):
+        Host().read("/proc/self/status", limit=4)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_not_an_absent_one(empty):
+    empty.put("/secret", "", mode=0)
+    with pytest.raises(HostError, match="Permission denied"):
+        empty.read("/secret")
+
+
+def test_write_makes_directories_and_sets_the_mode(empty):
+    empty.write("/etc/docker/daemon.json", b"{}", 0o640, *ME)
+    status = empty.stat("/etc/docker/daemon.json")
+    assert (status.kind, status.mode, status.size) == ("file", 0o640, 2)
+    assert empty.list("/etc/docker") == ["daemon.json"]
+
+
+@pytest.mark.parametrize("broken", ["fchown", "fsync", "rename"])
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(empty, broken, monkeypatch):
+    empty.put("/etc/file", "old", mode=0o600)
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, broken, fail)
+    with pytest.raises(HostError, match="/etc/file cannot be written: No space left"):
+        empty.write("/etc/file", b"new", 0o644, *ME)
+    assert empty.text("/etc/file") == "old"
+    assert empty.stat("/etc/file").mode == 0o600
+    assert empty.list("/etc") == ["file"]
+
+
+def test_nobody_ever_sees_more_than_the_mode_allows(empty, monkeypatch):
+    modes = []
+    real = os.rename
+
+    def watch(source, target):
+        modes.append(stat.S_IMODE(os.stat(source).st_mode))
+        real(source, target)
+
+    monkeypatch.setattr(module.os, "rename", watch)
+    empty.put("/key", "old", mode=0o666)
+    empty.write("/key", b"new", 0o400, *ME)
+    assert modes == [0o400]
+    assert empty.stat("/key").mode == 0o400
+
+
+@pytest.mark.parametrize("target", ["/srv/real.json", "../srv/real.json", "/srv/missing.json"])
+def test_a_link_stays_a_link(empty, target):
+    empty.put("/srv/real.json", "old")
+    os.makedirs(empty.real("/etc"))
+    os.symlink(target, empty.root + "/etc/daemon.json")
+    empty.write("/etc/daemon.json", b"new", 0o644, *ME)
+    assert empty.link("/etc/daemon.json") == target
+    assert empty.text("/srv/" + os.path.basename(target)) == "new"
+
+
+def test_the_file_behind_a_mask_is_never_replaced(empty):
+    """systemctl mask makes a link to /dev/null; a rename onto that would end the device."""
+    os.makedirs(empty.real("/dev"))
+    os.mkfifo(empty.real("/dev/null"))
+    os.symlink("/dev/null", empty.root + "/docker-tls.socket")
+    with pytest.raises(HostError, match="no regular file"):
+        empty.write("/docker-tls.socket", b"[Socket]", 0o644, *ME)
+    assert stat.S_ISFIFO(os.stat(empty.real("/dev/null")).st_mode)
+    assert empty.list("/dev") == ["null"]
+
+
+def test_remove_rename_and_trees(empty):
+    empty.put("/a/one", "1")
+    empty.remove("/a/one")
+    empty.remove("/a/one")
+    assert empty.list("/a") == []
+    empty.put("/a/two", "2")
+    empty.rename("/a", "/b")
+    assert empty.text("/b/two") == "2"
+    with pytest.raises(HostError, match="/a"):
+        empty.rename("/a", "/c")
+    with pytest.raises(HostError, match="/b cannot be removed"):
+        empty.remove("/b")
+    empty.remove_tree("/b")
+    empty.remove_tree("/b")
+    assert empty.stat("/b") is None
+
+
+def test_names_come_from_the_files_of_that_root(host):
+    assert (host.user(1000), host.group(998)) == ("ci", "docker")
+    assert (host.user(4242), host.group(4242)) == ("4242", "4242")
+    assert (host.uid("ci"), host.gid("docker")) == (1000, 998)
+    assert (host.uid("1234"), host.gid("1234")) == (1234, 1234)
+    assert (host.uid("nobody-here"), host.gid("")) == (None, None)
+    assert host.members("docker") == ["ci"]
+    assert host.members("ci") == []
+    assert host.uid("\u00b2") is None  # a digit to Python, a number to nobody
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense\n:::\n\n", b"\xff\xfe\x00"])
+def test_broken_user_databases_know_nobody(empty, text):
+    if text is not None:
+        empty.put("/etc/passwd", text)
+        empty.put("/etc/group", text)
+    assert empty.user(0) == "0"
+    assert empty.uid("root") is None
+    assert empty.members("docker") == []
+
+
+def test_the_live_host_asks_its_own_directories():
+    live = Host()
+    assert live.live
+    assert live.user(0) == "root"
+    assert live.uid("root") == 0
+    assert live.group(0) == "root"
+    assert live.uid("no such user") is None
+    assert live.user(2**32 - 2) == str(2**32 - 2)
+
+
+def test_a_directory_runs_nothing(empty):
+    assert not empty.live
+    assert empty.run(["true"]).rc == 127
+
+
+def test_run_tells_what_went_wrong():
+    live = Host()
+    done = live.run(["cat"], standard_input=b"fed")
+    assert (done.rc, done.out) == (0, "fed")
+    assert live.run(["sh", "-c", 'echo "$MORE" >&2; exit 3'], env={"MORE": "a  b"}).words == "a b"
+    assert live.run(["/no/such/binary"]).rc == 127
+    assert live.run(["true", "\0"]).rc == 127
+    slow = live.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.2)
+    assert (slow.rc, slow.words) == (124, "%s did not end within 0.2 seconds" % sys.executable)
+
+
+def test_the_lock_is_held_until_the_block_ends(empty):
+    import fcntl
+
+    with empty.locked("/lock"), open(empty.real("/lock")) as other:
+        with pytest.raises(OSError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(empty.real("/lock")) as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with pytest.raises(HostError, match="/missing/lock"), empty.locked("/missing/lock"):
+        pass
+
+
+# -- a host with changes that were not made yet
+
+
+@pytest.fixture
+def candidate(empty):
+    empty.put("/etc/kept", "kept")
+    empty.put("/etc/changed", "old")
+    empty.put("/etc/gone", "gone")
+    changes = {"/etc/changed": b"newer", "/etc/gone": None, "/etc/made": b"made", "/new/one": b""}
+    return Candidate(empty, changes, ["/etc/key.pem"])
+
+
+def test_a_candidate_shows_what_would_be(candidate):
+    assert candidate.read("/etc/kept") == b"kept"
+    assert candidate.read("/etc/changed") == b"newer"
+    assert candidate.read("/etc/made") == b"made"
+    with pytest.raises(FileNotFoundError):
+        candidate.read("/etc/gone")
+    assert candidate.stat("/etc/gone") is None
+    assert candidate.stat("/etc/changed").size == 5
+    assert candidate.stat("/etc/made").mode == 0o644
+    assert candidate.list("/etc") == ["changed", "kept", "made"]
+    assert candidate.list("/new") == ["one"]
+
+
+def test_a_candidate_changes_nothing(candidate, empty):
+    candidate.read("/etc/made")
+    assert empty.text("/etc/changed") == "old"
+    assert empty.list("/etc") == ["changed", "gone", "kept"]
+
+
+def test_predicted_files_exist_with_contents_unknown(candidate, empty):
+    assert candidate.predicted("/etc/key.pem")
+    assert not candidate.predicted("/etc/kept")
+    assert not empty.predicted("/etc/key.pem")
+    assert candidate.stat("/etc/key.pem").kind == "file"
+    assert candidate.read("/etc/key.pem") == b""
+
+
+def test_a_made_file_can_be_read_before_its_directory_exists(empty):
+    view = Candidate(empty, {"/etc/systemd/system/docker.service.d/x.conf": b"[Service]"})
+    assert view.list("/etc/systemd/system/docker.service.d") == ["x.conf"]
+    assert view.stat("/etc/systemd/system/docker.service.d/x.conf").kind == "file"
+
+
+@root_only
+def test_own_sets_owner_and_mode(empty):
+    empty.put("/run/docker.sock", "")
+    empty.own("/run/docker.sock", 0o660, 0, 998)
+    status = empty.stat("/run/docker.sock")
+    assert (status.mode, status.uid, status.gid) == (0o660, 0, 998)
+    with pytest.raises(HostError, match="/nowhere"):
+        empty.own("/nowhere", 0o600, 0, 0)
