@@ -32,6 +32,15 @@ docker_hosts:
     ansible_python_interpreter: /usr/bin/python3
     lab_network: {network}
     lab_gateway: {gateway}
+    # TCP for the lower half of the network, and a client on each host to reach the others with.
+    dockerd_listen: ["0.0.0.0:2376"]
+    dockerd_listen_allow: ["{allowed}"]
+    # The machine that carries the lab may not be allowed to raise limits above its own.
+    dockerd_options: {{default-ulimits: {{nofile: {{Name: nofile, Soft: 8192, Hard: 16384}}}}}}
+    dockerd_tls_clients:
+      - name: operator
+        hosts: "{{{{ groups['docker_hosts'] }}}}"
+        user: root
   children:
 """
 
@@ -89,7 +98,11 @@ def write_inventory() -> None:
     known_hosts = machine.STATE / "known_hosts"
     known_hosts.write_text("".join(host.known for host in running))
     text = INVENTORY.format(
-        key=hosts.KEY, known_hosts=known_hosts, network=machine.NETWORK, gateway=machine.GATEWAY
+        key=hosts.KEY,
+        known_hosts=known_hosts,
+        network=machine.NETWORK,
+        gateway=machine.GATEWAY,
+        allowed=next(machine.NETWORK.subnets()),
     )
     for release in rootfs.RELEASES:
         members = [host for host in running if host.release == release]

@@ -70,6 +70,7 @@ class Control:
     judge: Callable[[Snapshot], Verdict]
     cis: dict
     starts: bool = False  # dockerd does not start where this fails
+    blocks: bool = False  # dockerd starts, but a candidate that fails this is not installed
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
+import re
 import ssl
 import time
 from dataclasses import dataclass, field
@@ -56,6 +58,7 @@ class Told:
     raw: bytes | None = None  # None where there is no file
     document: config.Document | None = None  # None where it cannot be parsed
     error: str = ""  # why not
+    unreadable: str = ""  # why it cannot even be read; dockerd may see what we do not
     service: units.Unit | None = None
     socket: units.Unit | None = None
     tls_socket: units.Unit | None = None
@@ -81,7 +84,8 @@ class Told:
         if given:
             known = DIRECTIVES.get(directive)
             return given if known and known.kind in ("list", "ips") else given[-1]
-        return self.data.get(directive, default)
+        value = self.data.get(directive)
+        return default if value is None else value  # null is unset to dockerd
 
     def where(self, directive: str) -> str:
         """The place that sets a directive, for an error message."""
@@ -132,6 +136,7 @@ class Does:
     served: dict = field(default_factory=dict)  # listener address -> (DER, answered a stranger)
     ports: dict = field(default_factory=dict)  # TCP port -> inodes of listening sockets
     descriptors: set = field(default_factory=set)  # socket inodes that dockerd holds
+    limits: dict = field(default_factory=dict)  # ulimit -> the most that a container can get
 
     def active(self, unit: str) -> bool:
         """Whether systemd holds a unit to be up."""
@@ -162,6 +167,7 @@ class Read:
     """What the running process has read of what it is told."""
 
     data: dict | None = None  # daemon.json; None where that cannot be known
+    words: list = field(default_factory=list)  # the command line without the binary
     digests: dict = field(default_factory=dict)  # path -> digest of files read at start
 
 
@@ -174,9 +180,11 @@ class Snapshot:
     does: Does | None
     manifest: Manifest
     files: dict = field(default_factory=dict)  # path -> Stat or None, of what the told names
+    unreadable: dict = field(default_factory=dict)  # path -> why the host will not say
     owners: dict = field(default_factory=dict)  # path -> (user, group) names
     digests: dict = field(default_factory=dict)  # path -> digest, of files read at start only
     plugins: dict = field(default_factory=dict)  # authorization plugin -> where it was found
+    names: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= as written -> name
     missing_owners: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= without entry
     pair_problem: str = ""  # why tlscert, tlskey and tlscacert cannot serve
     leaves: dict = field(default_factory=dict)  # path -> DER of the first certificate
@@ -186,11 +194,18 @@ class Snapshot:
     def socket_owner(self) -> tuple[str, str, int]:
         """User, group and mode that systemd gives the unix socket, systemd.socket(5)."""
         unit = self.told.socket
-        mode = unit.value("Socket", "SocketMode") if unit else None
+        # systemd passes over a mode that is none.
+        modes = [
+            int(setting.value, 8)
+            for setting in (unit.settings("Socket", "SocketMode") if unit else [])
+            if re.match("0*[0-7]{1,4}$", setting.value)
+        ]
+        user = (unit.value("Socket", "SocketUser") if unit else None) or "root"
+        group = (unit.value("Socket", "SocketGroup") if unit else None) or "root"
         return (
-            (unit.value("Socket", "SocketUser") if unit else None) or "root",
-            (unit.value("Socket", "SocketGroup") if unit else None) or "root",
-            int(mode or "0666", 8),
+            self.names.get(("user", user), user),
+            self.names.get(("group", group), group),
+            modes[-1] if modes else 0o666,
         )
 
     @property
@@ -215,27 +230,32 @@ def read(instance: Instance, host: Host, version: str = "") -> Snapshot:
     does = read_does(instance, host, told) if host.live else None
     snapshot = Snapshot(instance, told, does, read_manifest(instance, host))
     read_files(snapshot, host)
-    snapshot.read = _infer(snapshot, host)
+    snapshot.read = _infer(snapshot)
     return snapshot
 
 
-def _infer(snapshot: Snapshot, host: Host) -> Read:
+def _infer(snapshot: Snapshot) -> Read:
     """What the process has read: from our record, or else by the times of files."""
     if snapshot.recorded:
         applied = snapshot.manifest.applied
-        return Read(applied.get("data"), dict(applied.get("digests") or {}))
+        return Read(
+            applied.get("data"),
+            list(applied.get("words") or []),
+            dict(applied.get("digests") or {}),
+        )
     process = snapshot.does.process if snapshot.does else None
     if not process:
         return Read()
 
     def older(path: str) -> bool:
-        status = host.stat(path)
+        status = snapshot.files.get(path)
         return status is None or status.mtime <= process.started
 
     told = snapshot.told
     known = told.document is not None and older(told.config_path)
     return Read(
         dict(told.data) if known else None,
+        process.argv[1:],
         {path: value if older(path) else "?" for path, value in snapshot.digests.items()},
     )
 
@@ -268,7 +288,8 @@ def read_told(instance: Instance, host: Host, version: str = "") -> Told:
         told.flags = units.flags(told.words[1:])
     elsewhere = told.flag("config-file")
     if elsewhere:
-        told.config_path = str(elsewhere.value)
+        # A service runs in /, systemd.exec(5) WorkingDirectory=.
+        told.config_path = posixpath.join("/", str(elsewhere.value))
     try:
         told.raw = host.read(told.config_path)
         told.document = config.parse(told.raw, told.config_path)
@@ -318,7 +339,7 @@ def activated(value: str, origin: str) -> Listener:
         return Listener(value, origin, path=value)
     host, port = value.rpartition(":")[::2]
     # A bare port is bound on every address of both families.
-    number = int(port) if port.isdigit() else 0
+    number = int(port) if port.isdecimal() else 0
     return Listener(value, origin, host.strip("[]") or "0.0.0.0", number)
 
 
@@ -352,8 +373,9 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
     for path in paths:
         try:
             status = host.stat(path)
-        except HostError:
+        except HostError as error:
             status = None
+            snapshot.unreadable[path] = str(error)
         snapshot.files[path] = status
         if status:
             snapshot.owners[path] = (host.user(status.uid), host.group(status.gid))
@@ -365,20 +387,32 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
     if isinstance(certificate, str) and snapshot.files.get(certificate):
         snapshot.leaves[certificate] = leaf(_optional(host, certificate))
     snapshot.pair_problem = _pair_problem(snapshot, host)
-    for name in told.setting("authorization-plugins") or []:
+    for name in strings(told.setting("authorization-plugins")):
         snapshot.plugins[name] = next((path for path in _plugin_paths(name) if host.stat(path)), "")
-    user, group = snapshot.socket_owner[:2]
-    if host.uid(user) is None:
+    user, group, _ = snapshot.socket_owner
+    uid, gid = host.uid(user), host.gid(group)
+    if uid is None:
         snapshot.missing_owners["SocketUser"] = user
-    if host.gid(group) is None:
+    else:
+        snapshot.names["user", user] = host.user(uid)
+    if gid is None:
         snapshot.missing_owners["SocketGroup"] = group
+    else:
+        snapshot.names["group", group] = host.group(gid)
     if snapshot.does and snapshot.does.inode:
         inode = snapshot.does.inode
         snapshot.owners[instance.socket_path] = (host.user(inode.uid), host.group(inode.gid))
 
 
+def strings(value: object) -> list[str]:
+    """The strings in a list; nothing where it is none, which dockerd refuses anyway."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
 def _plugin_paths(name: str) -> list[str]:
     """Where dockerd looks for a plugin, moby pkg/plugins/discovery.go."""
+    if not re.match(r"[\w.:-]+$", name):
+        return []
     sockets = ["/run/docker/plugins/%s.sock", "/run/docker/plugins/%s/%s.sock"]
     found = [path % ((name,) * path.count("%s")) for path in sockets]
     for directory in ("/etc/docker/plugins", "/usr/lib/docker/plugins"):
@@ -391,16 +425,24 @@ def _pair_problem(snapshot: Snapshot, host: Host) -> str:
     authority, certificate, key = (snapshot.told.setting(name) for name in TLS_DIRECTIVES[2:])
     if any(host.predicted(str(path)) for path in (authority, certificate, key)):
         return ""
+    given = {
+        name: path
+        for name, path in zip(TLS_DIRECTIVES[2:], (authority, certificate, key))
+        if isinstance(path, str) and snapshot.files.get(path)
+    }
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    name = "tlscert"
+    name = ""
     try:
-        if all(isinstance(path, str) and snapshot.files.get(path) for path in (certificate, key)):
+        for name, path in given.items():
+            host.read(path)  # OpenSSL would wait for a FIFO, and read whatever is there
+        name = "tlscert"
+        if "tlscert" in given and "tlskey" in given:
             # dockerd takes no passphrase; without one given here OpenSSL would ask the terminal.
             context.load_cert_chain(host.real(certificate), host.real(key), password="")
         name = "tlscacert"
-        if isinstance(authority, str) and snapshot.files.get(authority):
+        if name in given:
             context.load_verify_locations(host.real(authority))
-    except (ssl.SSLError, OSError, ValueError) as error:
+    except (HostError, OSError, ValueError) as error:
         return "%s: %s" % (snapshot.told.where(name), error)
     return ""
 
@@ -435,6 +477,7 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     if pid:
         does.process = _process(host, pid)
         does.descriptors = _sockets(host, pid)
+        does.limits = _limits(host, pid)
     does.inode = host.stat(instance.socket_path)
     if does.inode:
         does.members = host.members(host.group(does.inode.gid))
@@ -463,14 +506,19 @@ def _ask(does: Does, instance: Instance, host: Host) -> None:
         does.info = get("/info")
         does.answers = True
         for entry in get("/containers/json"):
-            state = get("/containers/%s/json" % entry["Id"])["State"]
+            url = "/containers/%s/json" % entry["Id"]
+            status, body = host.get(instance.socket_path, url)
+            if status == 404:
+                continue  # gone since it was listed
+            state = json.loads(body)["State"]
             if state.get("Running"):
                 does.containers[entry["Id"]] = (
                     (entry.get("Names") or ["?"])[0].lstrip("/"),
                     state["Pid"],
                 )
     except (HostError, ValueError, KeyError, TypeError) as error:
-        does.problem = str(error)
+        # Containers that nobody could look at are no reason to believe there are none.
+        does.answers, does.problem = False, str(error)
         return
     try:
         does.bridge = get("/networks/bridge").get("Options") or {}
@@ -489,6 +537,41 @@ def _process(host: Host, pid: int) -> Process | None:
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     argv = command.decode("utf-8", "replace").split("\0")[:-1]
     return Process(pid, booted + ticks / os.sysconf("SC_CLK_TCK"), [boot, pid, ticks], argv)
+
+
+# The names of /proc/PID/limits for those of default-ulimits, docker/go-units ulimit.go.
+_LIMITS = {
+    "core": "Max core file size",
+    "cpu": "Max cpu time",
+    "data": "Max data size",
+    "fsize": "Max file size",
+    "locks": "Max file locks",
+    "memlock": "Max locked memory",
+    "msgqueue": "Max msgqueue size",
+    "nofile": "Max open files",
+    "nproc": "Max processes",
+    "sigpending": "Max pending signals",
+    "stack": "Max stack size",
+}
+_CAP_SYS_RESOURCE = 24
+
+
+def _limits(host: Host, pid: int) -> dict:
+    """Hard limits that bind: without CAP_SYS_RESOURCE a process cannot exceed its own.
+
+    With it only fs.nr_open binds, setrlimit(2).
+    """
+    status = (_optional(host, "/proc/%d/status" % pid) or b"").decode()
+    effective = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
+    if effective and int(effective[0], 16) >> _CAP_SYS_RESOURCE & 1:
+        return {"nofile": int(_optional(host, "/proc/sys/fs/nr_open") or 1 << 20)}
+    found = {}
+    lines = (_optional(host, "/proc/%d/limits" % pid) or b"").decode().splitlines()
+    for name, label in _LIMITS.items():
+        hard = next((line[len(label) :].split()[1] for line in lines if line.startswith(label)), "")
+        if hard.isdigit():
+            found[name] = int(hard)
+    return found
 
 
 def _sockets(host: Host, pid: int) -> set:

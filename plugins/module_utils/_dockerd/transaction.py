@@ -106,15 +106,14 @@ def preflight(plan: Plan, host: Host, allow: frozenset) -> None:
     """Judge the candidate. Raises Refused naming everything that is wrong with it."""
     problems = [
         "%s: %s. %s" % (finding.control.title, finding.evidence, finding.control.remedy)
-        for finding in judge(plan.candidate, [one for one in CONTROLS if one.starts])
+        for finding in judge(plan.candidate, [one for one in CONTROLS if one.starts or one.blocks])
         if finding.status == FAILED
     ]
     if not problems:
         problems = _ports_taken(plan, host) + _validate(plan, host)
     if problems:
         raise Refused(
-            "dockerd would not start with this; nothing was changed. %s"
-            % redact(" ".join(problems)),
+            "Docker would not work with this; nothing was changed. %s" % redact(" ".join(problems)),
             problems=[redact(problem) for problem in problems],
         )
     for variable, danger in plan.dangers.items():

@@ -20,7 +20,7 @@ def test_container_survived(survivor):
 
 def test_new_containers_have_the_default_limits(host):
     run = "docker run --rm busybox %s"
-    assert host.check_output(run % "sh -c 'ulimit -n'") == "65536"
+    assert host.check_output(run % "sh -c 'ulimit -n'") == "8192"
     assert "NoNewPrivs:\t1" in host.check_output(run % "grep NoNewPrivs /proc/self/status")
 
 

@@ -97,6 +97,20 @@ def _ulimits(snapshot: Snapshot) -> Verdict:
     return passed() if snapshot.told.setting("default-ulimits") else failed("no default-ulimits")
 
 
+def _ulimits_grantable(snapshot: Snapshot) -> Verdict:
+    """runc refuses to start a container whose limits it may not set, setrlimit(2)."""
+    problems = []
+    ulimits = snapshot.told.setting("default-ulimits")
+    for name, ulimit in ulimits.items() if isinstance(ulimits, dict) else []:
+        soft, hard = ulimit.get("Soft", 0), ulimit.get("Hard", 0)
+        most = snapshot.does.limits.get(name) if snapshot.does else None
+        if soft > hard:
+            problems.append("%s: Soft %d is above Hard %d" % (name, soft, hard))
+        elif most is not None and hard > most:
+            problems.append("%s: this host grants at most %d, not %d" % (name, most, hard))
+    return broken(problems)
+
+
 def _logs_bounded(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     driver = told.setting("log-driver", "json-file")
@@ -154,6 +168,16 @@ CONTROLS = [
         "Keep default-ulimits, which dockerd_profile sets.",
         _ulimits,
         _cis("2.8", "2.9"),
+    ),
+    Control(
+        "ulimits-grantable",
+        "The default ulimits are ones that this host can grant",
+        "critical",
+        "No container starts whose limits the runtime may not set.",
+        "Lower default-ulimits in dockerd_options.",
+        _ulimits_grantable,
+        {},
+        blocks=True,
     ),
     Control(
         "no-new-privileges",
