@@ -1325,7 +1325,7 @@ def context(host, directory, wanted, server):
 
 def shake(server, client, name="web1"):
     """A handshake in memory; raises ssl.SSLError where one side refuses."""
-    pipes = [ssl.MemoryBIO() for _ in range(4)]
+    pipes = [ssl.MemoryBIO() for _pipe in range(4)]
     one = server.wrap_bio(pipes[0], pipes[1], server_side=True)
     two = client.wrap_bio(pipes[2], pipes[3], server_hostname=name)
     done = set()
