@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from . import findings, snapshot
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="the lowest severity that gives exit status 1 (default: high)",
     )
     given = parser.parse_args(arguments)
+    if not os.path.isdir(given.root):
+        print("dockerd-validate: --root %s is no directory" % given.root, file=sys.stderr)
+        return NO_VERDICT
     try:
         seen = snapshot.read(Instance(), Host(given.root), given.engine_version)
     except DockerdError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from . import units
 from .directives import DIRECTIVES
-from .snapshot import Snapshot, activated
+from .snapshot import Snapshot, activated, strings
 
 RELOAD, RESTART = "reload", "restart"
 # The service cannot keep running while one of its sockets is made anew: both restart together.
@@ -63,7 +63,8 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
     found = _socket_gaps(snapshot)
     if not does.process or not does.active(instance.service):
         return [*found, Gap("%s is not running" % instance.service, RESTART)]
-    if [word.text for word in told.words] != does.process.argv:
+    # Not the binary: argv[0] is what systemd makes of it.
+    if [word.text for word in told.words[1:]] != snapshot.read.words:
         found.append(Gap("dockerd runs with other flags than its unit gives", RESTART))
     found += _directive_gaps(snapshot)
     certificate = snapshot.leaves.get(str(told.setting("tlscert")))
@@ -103,14 +104,14 @@ def _took_over(snapshot: Snapshot) -> bool:
     That socket goes when dockerd stops, and systemd's is no longer reachable by its path.
     """
     process = snapshot.does.process
-    if not process or any(flag.value == "fd://" for flag in snapshot.told.flags) is False:
+    if not process or not any(flag.value == "fd://" for flag in snapshot.told.flags):
         return False
     hosts = [
         flag.value
         for flag in units.flags(units.words(process.argv[1:]))
         if flag.directive == "hosts"
     ]
-    hosts += (snapshot.read.data or {}).get("hosts") or []
+    hosts += strings((snapshot.read.data or {}).get("hosts"))
     return any(
         str(value).startswith("unix://")
         and str(value)[7:].replace("/var/run/", "/run/") in ("", snapshot.instance.socket_path)
@@ -120,7 +121,7 @@ def _took_over(snapshot: Snapshot) -> bool:
 
 def _directive_gaps(snapshot: Snapshot) -> list[Gap]:
     told, running = snapshot.told, snapshot.read.data
-    if running is None:
+    if running is None or told.document is None:
         return [Gap("%s changed after dockerd started" % told.config_path, RESTART)]
     names = [
         name

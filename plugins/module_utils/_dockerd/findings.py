@@ -127,13 +127,20 @@ def waivers(entries: list[dict]) -> list[Waiver]:
     return found
 
 
-# user:password@ in a URL, as proxies and registry mirrors carry them.
-_CREDENTIALS = re.compile(r"://[^/@\s\"']+@")
+# user:password@ in a URL, as proxies and registry mirrors carry them (JSON may write \/ for /),
+# the same without a scheme, and the tokens of log drivers.
+_SECRETS = (
+    (re.compile(r"(:(?:\\?/){2})[^/\s\"']+@"), r"\1***@"),
+    (re.compile(r"[^\s\"'/@:=,]+:[^\s\"'/@]+@"), "***@"),
+    (re.compile(r"((?:token|password|secret)\"?\s*[:=]\s*\"?)[^\s\"',]+", re.I), r"\1***"),
+)
 
 
 def redact(text: str) -> str:
-    """The text without the credentials of the URLs in it."""
-    return _CREDENTIALS.sub("://***@", text)
+    """The text without the credentials and tokens in it."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
 
 
 def judge(
@@ -147,14 +154,15 @@ def judge(
     A control that breaks is itself a finding that could not be judged.
     """
     day = today or datetime.date.today()
+    latest = {one.id: one for one in sorted(accepted or [], key=lambda one: one.expires)}
     found = []
     for control in controls:
         try:
             verdict = control.judge(snapshot)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             verdict = unknown("this control failed on this host: %r" % error)
         finding = Finding(control, snapshot.instance.name, verdict.status, redact(verdict.evidence))
-        waiver = next((one for one in accepted or [] if one.id == control.id), None)
+        waiver = latest.get(control.id)
         if waiver and finding.status == FAILED:
             if waiver.expires >= day:
                 finding = replace(finding, status=WAIVED)

@@ -5,15 +5,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 from . import config, drift, units
 from .errors import Refused
+from .findings import redact
 from .host import Candidate, Host
-from .snapshot import TLS_DIRECTIVES, Manifest, Snapshot, activated, read_files, read_told
+from .snapshot import (
+    TLS_DIRECTIVES,
+    Manifest,
+    Snapshot,
+    activated,
+    read_files,
+    read_told,
+    strings,
+)
 
 UNIT_MODE = 0o644
 CONFIG_MODE = 0o644
+SECRET_MODE = 0o600  # for a daemon.json with a proxy's password in it
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class Plan:
     members: tuple | None = None  # the group, its members before and after
     gaps: list[drift.Gap] = field(default_factory=list)
     owned: dict = field(default_factory=dict)
+    hosts: list = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     displaced: dict = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
@@ -74,7 +86,7 @@ class Plan:
         files = [change.path for change in self.files if change.after is not None]
         gone = {change.path for change in self.files if change.after is None}
         kept = [path for path in self.snapshot.manifest.files if path not in gone]
-        return Manifest(self.owned, sorted(set(kept) | set(files)), {})
+        return Manifest(self.owned, sorted(set(kept) | set(files)), {}, self.hosts)
 
 
 def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()) -> Plan:
@@ -93,6 +105,11 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
             "There is no %s on this host, which every packaging of the engine brings; without it"
             " the unix socket has no owner to set." % instance.socket
         )
+    if told.unreadable:
+        raise Refused(
+            "%s; until dockerd can read it too, nothing can be changed. Move it out of the way."
+            % told.unreadable
+        )
     plan = Plan(snapshot, snapshot)
     directives = dict(desired.directives)
     if snapshot.does and snapshot.does.swarm and directives.pop("live-restore", None) is not None:
@@ -109,7 +126,8 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     base = read_told(instance, Candidate(host, wanted), told.version_text)
     kept, displaced = _command(plan, base, directives)
     plan.displaced.update(displaced)
-    if displaced:
+    rewritten = bool(displaced or plan.hosts)
+    if rewritten:
         wanted[instance.command_dropin] = _command_dropin(kept, displaced).encode()
     wanted[instance.listen_dropin] = _listen_dropin(plan, base)
 
@@ -123,12 +141,16 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
         snapshot,
         told=read_told(instance, view, told.version_text),
         files={},
+        unreadable={},
         owners={},
         digests={},
+        plugins={},
         leaves={},
+        names={},
         missing_owners={},
     )
     read_files(plan.candidate, view)
+    _check_effective(plan, kept if rewritten else None)
     plan.gaps = drift.gaps(plan.candidate)
     _add_owner(plan, host)
     _add_members(plan, host, desired.members)
@@ -142,25 +164,67 @@ def _command(plan: Plan, base, directives: dict) -> tuple[list[str], dict]:
         return [], {}
     instance = plan.snapshot.instance
     hosts, kept, displaced = [], [], {}
+    activation = False
     for flag in base.flags:
         if flag.directive == "hosts":
             value = str(flag.value)
             extra = value.startswith("unix://") and value[7:] not in ("", *_aliases(instance))
             if extra or value == "fd://":
+                activation |= value == "fd://"
                 hosts += flag.words
                 continue
         elif flag.directive not in directives and flag.directive not in TLS_DIRECTIVES:
             kept += flag.words
             continue
         displaced["%s (%s)" % (" ".join(flag.words), flag.origin)] = flag.value
-    for value in base.data.get("hosts") or []:
-        if str(value).startswith("unix://") and str(value)[7:] not in ("", *_aliases(instance)):
-            hosts += ["-H", str(value)]
-            displaced.setdefault("hosts (%s)" % base.config_path, base.data["hosts"])
-    if "fd://" not in [word.rpartition("=")[2] for word in hosts]:
+    given = {str(flag.value) for flag in base.flags if flag.directive == "hosts"}
+    # Those that were in daemon.json left it in the run that moved them.
+    for value in dict.fromkeys([*plan.snapshot.manifest.hosts, *strings(base.data.get("hosts"))]):
+        extra = value.startswith("unix://") and value[7:] not in ("", *_aliases(instance))
+        if extra and value not in given:
+            plan.hosts.append(value)
+            hosts += ["-H", value]
+    if not activation:
         displaced.setdefault("no -H fd:// (%s)" % base.words[0].origin, "")
         hosts = ["-H", "fd://", *hosts]
+    if displaced or plan.hosts:
+        _check_rewritable(base)
     return [base.words[0].text, *hosts, *kept], displaced
+
+
+def _check_rewritable(base) -> None:
+    """Refuse to write a command line again of which we cannot say all that it means."""
+    flags = {word for flag in base.flags for word in flag.words}
+    for word in base.words[1:]:
+        specifier = re.search("%[A-Za-z]", word.text)
+        if specifier:
+            lacks = "%s, which only systemd can expand; write out what it stands for" % (
+                specifier.group()
+            )
+        elif not word.text.startswith("-") and word.text not in flags:
+            lacks = "%s, which is no flag of dockerd's; start dockerd itself there" % word.text
+        else:
+            continue
+        raise Refused(
+            "%s conflicts with what is wanted, and cannot be written again: it holds %s."
+            % (word.origin, lacks)
+        )
+
+
+def _check_effective(plan: Plan, command: list[str] | None) -> None:
+    """Refuse where a drop-in after ours takes back what ours says."""
+    told = plan.candidate.told
+    last = None
+    if command is not None and [word.text for word in told.words] != command:
+        last = (told.service, "Service", "ExecStart")
+    elif told.socket and any(activated(one, "").tcp for one in units.listeners(told.socket)):
+        last = (told.socket, "Socket", "ListenStream")
+    if last:
+        unit, section, key = last
+        raise Refused(
+            "%s sets %s again after our drop-in and would win. Rename it, so that it sorts before"
+            " zz-hardened-, or take the line out." % (unit.settings(section, key)[-1].path, key)
+        )
 
 
 def _aliases(instance) -> tuple[str, str]:
@@ -170,14 +234,17 @@ def _aliases(instance) -> tuple[str, str]:
 def _quote(word: str) -> str:
     """A word of ExecStart= as systemd reads it back, systemd.service(5) COMMAND LINES."""
     word = word.replace("%", "%%").replace("$", "$$")
-    if word and not set(word) & set(" \t\"'\\;"):
+    if word and word.isprintable() and not set(word) & set(" \"'\\;"):
         return word
-    return '"%s"' % word.replace("\\", "\\\\").replace('"', '\\"')
+    word = word.replace("\\", "\\\\").replace('"', '\\"')
+    # A line break would end the assignment.
+    return '"%s"' % re.sub("[\x01-\x1f\x7f]", lambda found: "\\x%02x" % ord(found.group()), word)
 
 
 def _command_dropin(kept: list[str], displaced: dict) -> str:
     lines = ["# Managed by hardened.docker: dockerd's command line without what conflicts:"]
-    lines += ["#   %s" % text for text in displaced]
+    # Everybody may read this file; a line break in a flag would end the comment.
+    lines += ["#   %s" % " ".join(redact(text).split()) for text in displaced]
     lines += ["[Service]", "ExecStart=", "ExecStart=%s" % " ".join(_quote(word) for word in kept)]
     return "\n".join(lines) + "\n"
 
@@ -192,7 +259,10 @@ def _listen_dropin(plan: Plan, base) -> bytes | None:
         plan.displaced["ListenStream=%s (%s)" % (address, plan.snapshot.instance.socket)] = address
     lines = ["# Managed by hardened.docker: TCP belongs to docker-tls.socket.", "[Socket]"]
     lines += ["ListenStream="]
-    lines += ["ListenStream=%s" % address for address in addresses if address not in closed]
+    kept = [address for address in addresses if address not in closed]
+    if not kept:
+        kept = [plan.snapshot.instance.socket_path]  # systemd starts no socket without a listener
+    lines += ["ListenStream=%s" % address for address in kept]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -200,8 +270,12 @@ def _merge(plan: Plan, base, directives: dict, kept: list[str]) -> bytes | None:
     """daemon.json as it becomes; the very bytes it has where nothing differs."""
     told, manifest = plan.snapshot.told, plan.snapshot.manifest
     drop = ["hosts", *[name for name in TLS_DIRECTIVES if name not in directives]]
-    given = {flag.directive for flag in units.flags(units.words(kept[1:]))}
+    given = {flag.directive: flag.value for flag in units.flags(units.words(kept[1:]))}
     drop += [name for name in ("containerd",) if name in given]
+    if "log-opts" in directives and given.get("log-driver", "local") not in ("json-file", "local"):
+        # As config.merge has it for a driver in the file: its options would not fit.
+        directives = {name: value for name, value in directives.items() if name != "log-opts"}
+        plan.notes.append("log-opts is left out: it belongs to another log-driver than the host's")
     merged = config.merge(told.data, directives, manifest.owned, drop)
     plan.owned, plan.foreign, plan.left = merged.owned, merged.foreign, merged.left
     for name, value in merged.displaced.items():
@@ -216,17 +290,22 @@ def _merge(plan: Plan, base, directives: dict, kept: list[str]) -> bytes | None:
 
 
 def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
+    if host.link(path) == "/dev/null":
+        if after is None:
+            return  # masked, which is as good as absent
+        raise Refused("%s is masked; systemctl unmask it, or remove the link." % path)
     try:
-        before = host.read(path)
+        before, status = host.read(path), host.stat(path)
     except FileNotFoundError:
-        before = None
-    if before == after:
-        return
+        before, status = None, None
     mode = UNIT_MODE
-    if path == plan.snapshot.told.config_path:
-        status = host.stat(path)
-        mode = status.mode & CONFIG_MODE if status else CONFIG_MODE
-    plan.files.append(FileChange(path, before, after, mode))
+    if path == plan.snapshot.told.config_path and after is not None:
+        text = after.decode("utf-8", "replace")
+        mode = CONFIG_MODE if redact(text) == text else SECRET_MODE
+        mode &= status.mode if status else mode
+    owned = status is None or (status.uid, status.gid, status.mode & ~mode) == (0, 0, 0)
+    if before != after or not owned:
+        plan.files.append(FileChange(path, before, after, mode))
 
 
 def _add_owner(plan: Plan, host: Host) -> None:
@@ -255,6 +334,13 @@ def _add_members(plan: Plan, host: Host, members: list[str] | None) -> None:
 
 def _add_dangers(plan: Plan) -> None:
     snapshot, does = plan.snapshot, plan.snapshot.does
+    if does and does.active(snapshot.instance.service) and not does.answers:
+        known = (snapshot.read.data or {}).get("live-restore") is True
+        if plan.activation == "restart" and not known:
+            plan.dangers["dockerd_allow_container_stop"] = (
+                "the restart stops the containers of a daemon that cannot be asked for them (%s)"
+                % does.problem
+            )
     if not does or not does.answers:
         return
     told, candidate = snapshot.told, plan.candidate.told
@@ -262,7 +348,9 @@ def _add_dangers(plan: Plan) -> None:
         _keep_containers(plan)
     populated = does.info.get("Containers") or does.info.get("Images")
     for name in ("userns-remap", "data-root"):
-        before, after = told.setting(name), candidate.setting(name)
+        before, after = told.setting(name) or "", candidate.setting(name) or ""
+        if snapshot.read.data is not None and not told.flag(name):
+            before = snapshot.read.data.get(name) or ""  # what runs, not what somebody wrote since
         if populated and before != after:
             plan.dangers.setdefault(
                 "dockerd_allow_hidden_data",

@@ -155,7 +155,8 @@ class Manifest:
 
     owned: dict = field(default_factory=dict)  # directive -> True, or the inner keys
     files: list = field(default_factory=list)
-    applied: dict = field(default_factory=dict)  # identity, data, digests
+    applied: dict = field(default_factory=dict)  # identity, data, words, digests
+    hosts: list = field(default_factory=list)  # unix sockets that we moved to the command line
 
     def dump(self) -> bytes:
         """The file's bytes."""
@@ -271,7 +272,12 @@ def read_manifest(instance: Instance, host: Host) -> Manifest:
     """What we own; an absent or damaged manifest owns nothing."""
     try:
         data = json.loads(_optional(host, instance.manifest_path) or b"{}")
-        return Manifest(dict(data["owned"]), list(data["files"]), dict(data["applied"]))
+        return Manifest(
+            dict(data["owned"]),
+            list(data["files"]),
+            dict(data["applied"]),
+            strings(data.get("hosts")),
+        )
     except (ValueError, KeyError, TypeError):
         return Manifest()
 
@@ -294,8 +300,10 @@ def read_told(instance: Instance, host: Host, version: str = "") -> Told:
         told.raw = host.read(told.config_path)
         told.document = config.parse(told.raw, told.config_path)
     except FileNotFoundError:
-        told.document = config.Document({}, {}, [])
-    except (HostError, config.ConfigError) as error:
+        told.document = config.Document({})
+    except HostError as error:
+        told.unreadable = str(error)
+    except config.ConfigError as error:
         told.error = str(error)
     told.version_text = version or engine_version(host, told)
     try:
@@ -389,7 +397,7 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
     snapshot.pair_problem = _pair_problem(snapshot, host)
     for name in strings(told.setting("authorization-plugins")):
         snapshot.plugins[name] = next((path for path in _plugin_paths(name) if host.stat(path)), "")
-    user, group, _ = snapshot.socket_owner
+    user, group = snapshot.socket_owner[:2]
     uid, gid = host.uid(user), host.gid(group)
     if uid is None:
         snapshot.missing_owners["SocketUser"] = user
@@ -433,8 +441,8 @@ def _pair_problem(snapshot: Snapshot, host: Host) -> str:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     name = ""
     try:
-        for name, path in given.items():
-            host.read(path)  # OpenSSL would wait for a FIFO, and read whatever is there
+        for name in given:
+            host.read(given[name])  # OpenSSL would wait for a FIFO, and read whatever is there
         name = "tlscert"
         if "tlscert" in given and "tlskey" in given:
             # dockerd takes no passphrase; without one given here OpenSSL would ask the terminal.
@@ -526,6 +534,11 @@ def _ask(does: Does, instance: Instance, host: Host) -> None:
         does.bridge = {}  # bridge: none
 
 
+def boot_id(host: Host) -> str:
+    """What tells this boot of the host from every other, random(4)."""
+    return (_optional(host, "/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+
+
 def _process(host: Host, pid: int) -> Process | None:
     status = _optional(host, "/proc/%d/stat" % pid)
     command = _optional(host, "/proc/%d/cmdline" % pid)
@@ -533,10 +546,10 @@ def _process(host: Host, pid: int) -> Process | None:
         return None
     # The command name may hold spaces and brackets; the fields after it do not, proc_pid_stat(5).
     ticks = int(status.rpartition(b")")[2].split()[19])
-    boot = (_optional(host, "/proc/sys/kernel/random/boot_id") or b"").decode().strip()
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     argv = command.decode("utf-8", "replace").split("\0")[:-1]
-    return Process(pid, booted + ticks / os.sysconf("SC_CLK_TCK"), [boot, pid, ticks], argv)
+    started = booted + ticks / os.sysconf("SC_CLK_TCK")
+    return Process(pid, started, [boot_id(host), pid, ticks], argv)
 
 
 # The names of /proc/PID/limits for those of default-ulimits, docker/go-units ulimit.go.

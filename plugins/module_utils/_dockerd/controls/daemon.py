@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
-from ..findings import Control, Verdict, broken, failed, not_applicable, passed
-from ..snapshot import Snapshot
+import ipaddress
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from .. import config
+from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
+from ..snapshot import Snapshot, strings
 
 
 def _cis(old: str, new: str) -> dict:
@@ -19,7 +24,7 @@ def _told(directive: str, wanted: object, default: object):
 
     def judge(snapshot: Snapshot) -> Verdict:
         value = snapshot.told.setting(directive, default)
-        if value == wanted:
+        if config.same(value, wanted):
             return passed("%s is %s" % (directive, _text(wanted)))
         source = snapshot.told.where(directive) if value != default else "dockerd's default"
         return failed("%s is %s (%s)" % (directive, _text(value), source))
@@ -68,17 +73,30 @@ def _iptables(snapshot: Snapshot) -> Verdict:
     )
 
 
+def _loopback(name: str) -> bool:
+    """Whether a registry or network, as insecure-registries names it, is this host itself."""
+    try:
+        return ipaddress.ip_network(name, strict=False).is_loopback
+    except ValueError:
+        pass
+    try:
+        host = urlsplit("//" + name).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _registries(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     problems = [
         "%s is trusted without TLS (%s)" % (name, told.where("insecure-registries"))
-        for name in told.setting("insecure-registries", [])
-        if not str(name).startswith(("127.", "localhost", "::1"))
+        for name in strings(told.setting("insecure-registries"))
+        if not _loopback(name)
     ]
     problems += [
         "mirror %s is plain HTTP (%s)" % (name, told.where("registry-mirrors"))
-        for name in told.setting("registry-mirrors", [])
-        if str(name).startswith("http://")
+        for name in strings(told.setting("registry-mirrors"))
+        if name.lower().startswith("http://")
     ]
     return broken(problems)
 
@@ -123,7 +141,18 @@ def _logs_bounded(snapshot: Snapshot) -> Verdict:
     return failed("json-file without max-size grows until the disk is full")
 
 
-CONTROLS = [
+def _readable(judge):
+    """``judge``, where daemon.json can be read; whatever it holds is unknown otherwise."""
+
+    def either(snapshot: Snapshot) -> Verdict:
+        if snapshot.told.document is None:
+            return unknown("daemon.json cannot be read")
+        return judge(snapshot)
+
+    return either
+
+
+_CONTROLS = [
     Control(
         "icc",
         "Containers on the default bridge cannot reach each other",
@@ -225,3 +254,5 @@ CONTROLS = [
         {},
     ),
 ]
+
+CONTROLS = [replace(control, judge=_readable(control.judge)) for control in _CONTROLS]

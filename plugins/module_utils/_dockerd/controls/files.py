@@ -23,6 +23,7 @@ def loose(mode: int, allowed: int) -> bool:
 def _judge(snapshot: Snapshot, paths: list[str], allowed: int, owner: str = "root:root") -> Verdict:
     problems = []
     seen = False
+    hidden = [snapshot.unreadable[path] for path in paths if path in snapshot.unreadable]
     for path in paths:
         status = snapshot.files.get(path)
         if not status:
@@ -33,6 +34,8 @@ def _judge(snapshot: Snapshot, paths: list[str], allowed: int, owner: str = "roo
             problems.append("%s belongs to %s, not %s" % (path, real, owner))
         if loose(status.mode, allowed):
             problems.append("%s has mode %04o, more than %04o" % (path, status.mode, allowed))
+    if hidden and not problems:
+        return unknown("; ".join(hidden))
     if not seen:
         return not_applicable("%s: not there" % ", ".join(paths))
     return broken(problems)

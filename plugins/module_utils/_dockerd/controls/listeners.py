@@ -11,6 +11,8 @@ from ..snapshot import Snapshot
 
 def _verified(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
+    if told.document is None:
+        return unknown("daemon.json cannot be read")
     if not told.tcp:
         return not_applicable("nothing listens on TCP")
     if told.verifies:
@@ -30,15 +32,15 @@ def _refuses(snapshot: Snapshot) -> Verdict:
     if not snapshot.told.tcp:
         return not_applicable("nothing listens on TCP")
     served = snapshot.does.served
-    if not served:
-        return unknown("no TCP listener could be reached from the host itself")
-    return broken(
-        [
-            "%s answered a client without a certificate" % address
-            for address, (dummy, answered) in served.items()
-            if answered
-        ]
-    )
+    strangers = [
+        "%s answered a client without a certificate" % address
+        for address, (dummy, answered) in served.items()
+        if answered
+    ]
+    missed = [one.address for one in snapshot.told.tcp if one.address not in served]
+    if missed and not strangers:
+        return unknown("could not be reached from the host itself: %s" % ", ".join(missed))
+    return broken(strangers)
 
 
 CONTROLS = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .. import config
 from ..drift import gaps, unapplied
 from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
-from ..snapshot import TLS_DIRECTIVES, Snapshot
+from ..snapshot import TLS_DIRECTIVES, Snapshot, strings
 
 
 def _problems(snapshot: Snapshot, fatal: bool) -> list[str]:
@@ -25,12 +25,15 @@ def _problems(snapshot: Snapshot, fatal: bool) -> list[str]:
 
 
 def _parses(snapshot: Snapshot) -> Verdict:
-    return failed(snapshot.told.error) if snapshot.told.error else passed()
+    told = snapshot.told
+    if told.unreadable:
+        return unknown(told.unreadable)
+    return failed(told.error) if told.error else passed()
 
 
 def _accepted(snapshot: Snapshot) -> Verdict:
     if snapshot.told.document is None:
-        return not_applicable("daemon.json cannot be read")
+        return unknown("daemon.json cannot be read")
     problems = _problems(snapshot, fatal=True)
     if not problems and snapshot.told.version is None:
         return unknown("the engine's version is not known, so neither are its directives")
@@ -38,6 +41,8 @@ def _accepted(snapshot: Snapshot) -> Verdict:
 
 
 def _ignored(snapshot: Snapshot) -> Verdict:
+    if snapshot.told.document is None:
+        return unknown("daemon.json cannot be read")
     return broken(_problems(snapshot, fatal=False))
 
 
@@ -70,16 +75,21 @@ def _referenced(snapshot: Snapshot) -> Verdict:
     seccomp = told.setting("seccomp-profile")
     if seccomp not in (None, "", "builtin", "unconfined"):
         paths["seccomp-profile"] = seccomp
+    paths = {name: path for name, path in paths.items() if isinstance(path, str)}
     missing = [
         "%s (%s) is not there: %s" % (name, told.where(name), path)
         for name, path in paths.items()
-        if isinstance(path, str) and path.startswith("/") and not snapshot.files.get(path)
+        if path in snapshot.files and not snapshot.files[path] and path not in snapshot.unreadable
     ]
+    unseen = [path for path in paths.values() if path not in snapshot.files]
+    unseen += [snapshot.unreadable[path] for path in paths.values() if path in snapshot.unreadable]
+    if unseen and not missing:
+        return unknown("cannot be looked at: %s" % ", ".join(unseen))
     return broken(missing)
 
 
 def _plugins(snapshot: Snapshot) -> Verdict:
-    names = snapshot.told.setting("authorization-plugins", [])
+    names = strings(snapshot.told.setting("authorization-plugins"))
     if not names:
         return not_applicable("no authorization plugin is configured")
     if snapshot.does is None:
@@ -96,9 +106,11 @@ def _plugins(snapshot: Snapshot) -> Verdict:
 
 
 def _swarm(snapshot: Snapshot) -> Verdict:
-    if snapshot.does is None or not snapshot.does.answers:
+    if snapshot.told.setting("live-restore") is not True:
+        return passed()
+    if snapshot.does is None or not snapshot.does.info:
         return unknown("whether this host is in a swarm is only known by its daemon")
-    if snapshot.does.swarm and snapshot.told.setting("live-restore") is True:
+    if snapshot.does.swarm:
         return failed(
             "live-restore is told (%s) on a swarm node" % snapshot.told.where("live-restore")
         )

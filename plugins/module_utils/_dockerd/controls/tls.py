@@ -11,6 +11,8 @@ from ..snapshot import Snapshot
 
 def _pair(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
+    if told.document is None:
+        return unknown("daemon.json cannot be read")
     if told.setting("tls") is None and told.setting("tlsverify") is None:
         return not_applicable("TLS is off")
     return failed(snapshot.pair_problem) if snapshot.pair_problem else passed()

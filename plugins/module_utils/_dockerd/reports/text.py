@@ -20,7 +20,7 @@ def render(findings: list[dict], colour: bool = False) -> str:
         word = "\033[%sm%-14s\033[0m" % (code, status) if code else "%-14s" % status
         lines.append("%s %-28s %s" % (word, finding["id"], finding["title"]))
         if finding["status"] in ("failed", "unknown", "waived"):
-            lines.append("%16s%s" % ("", finding["evidence"]))
+            lines.append("%16s%s" % ("", _plain(finding["evidence"])))
         if finding["status"] == "failed":
             lines.append("%16s-> %s" % ("", finding["remedy"]))
     counts: dict = {}
@@ -28,3 +28,8 @@ def render(findings: list[dict], colour: bool = False) -> str:
         counts[finding["status"]] = counts.get(finding["status"], 0) + 1
     lines.append(", ".join("%d %s" % (number, status) for status, number in sorted(counts.items())))
     return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """The text on one line, without what a terminal would obey."""
+    return "".join(one if one.isprintable() else " " for one in text)
