@@ -334,10 +334,9 @@ def _listeners(told: Told) -> list[Listener]:
     for flag in told.flags:
         if flag.directive == "hosts" and not str(flag.value).startswith("fd://"):
             found.append(endpoint(str(flag.value), flag.origin, told))
-    hosts = told.data.get("hosts")
-    for value in hosts if isinstance(hosts, list) else []:
-        if not str(value).startswith("fd://"):
-            found.append(endpoint(str(value), told.config_path, told))
+    for value in strings(told.data.get("hosts")):
+        if not value.startswith("fd://"):
+            found.append(endpoint(value, told.config_path, told))
     return found
 
 
@@ -419,7 +418,7 @@ def strings(value: object) -> list[str]:
 
 def _plugin_paths(name: str) -> list[str]:
     """Where dockerd looks for a plugin, moby pkg/plugins/discovery.go."""
-    if not re.match(r"[\w.:-]+$", name):
+    if not re.match(r"[\w.:-]{1,200}$", name):
         return []
     sockets = ["/run/docker/plugins/%s.sock", "/run/docker/plugins/%s/%s.sock"]
     found = [path % ((name,) * path.count("%s")) for path in sockets]

@@ -1,0 +1,411 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from _dockerd import snapshot
+from _dockerd.instance import Instance
+from _dockerd.snapshot import Does, Listener, Manifest, Process, Snapshot, Told
+from conftest import CONFIG, SERVICE
+
+INSTANCE = Instance()
+OPTIONS = "/etc/default/docker"
+
+
+# -- told: flags, environment, file
+
+
+def test_a_stock_host(host):
+    told = host.told()
+    assert [word.text for word in told.words] == [
+        "/usr/sbin/dockerd",
+        "-H",
+        "fd://",
+        "--containerd=/run/containerd/containerd.sock",
+    ]
+    assert told.data == {}
+    assert told.raw is None
+    assert (told.error, told.unreadable) == ("", "")
+    assert told.version == (26, 1, 5)
+    assert told.tls_socket is None
+    assert [listener.path for listener in told.listeners] == ["/run/docker.sock"]
+    assert told.tcp == []
+
+
+def test_an_empty_directory_tells_nothing_and_breaks_nothing(empty):
+    seen = empty.seen("")
+    assert (seen.told.service, seen.told.words, seen.does) == (None, [], None)
+    assert seen.told.version is None
+    assert seen.missing_owners == {"SocketUser": "root", "SocketGroup": "root"}
+
+
+@pytest.mark.parametrize(
+    ("options", "directive", "value"),
+    [
+        ("--debug", "debug", True),
+        ("-D", "debug", True),
+        ("--debug=false", "debug", False),
+        ("--log-level warn", "log-level", "warn"),
+        ("-l warn --log-level=error", "log-level", "error"),
+        ("--label a=b --label=c=d", "labels", ["a=b", "c=d"]),
+        ("--label 'a=b c'", "labels", ["a=b c"]),
+        ("--dns 192.0.2.1", "dns", ["192.0.2.1"]),
+        ("--tlsverify --tlscacert=/ca.pem", "tlscacert", "/ca.pem"),
+        ("", "debug", None),
+    ],
+)
+def test_flags_in_docker_opts(host, options, directive, value):
+    host.put(OPTIONS, 'DOCKER_OPTS="%s"\n' % options)
+    told = host.told()
+    assert told.setting(directive) == value
+    if value is not None:
+        assert OPTIONS in told.where(directive)
+
+
+def test_a_flag_wins_over_the_file_and_the_place_is_named(host):
+    host.put(CONFIG, '{\n "mtu": 1400,\n "debug": false\n}')
+    told = host.told()
+    assert told.where("debug") == "%s line 3" % CONFIG
+    assert told.setting("debug") is False
+    host.put(OPTIONS, "DOCKER_OPTS=-D\n")
+    assert host.told().setting("debug") is True
+    assert host.told().where("debug").startswith("-D in ")
+
+
+def test_the_environment_comes_from_files_and_assignments(host):
+    host.put(OPTIONS, "HTTP_PROXY=http://new\n")
+    host.put(
+        "/etc/systemd/system/docker.service.d/a.conf",
+        '[Service]\nEnvironment=HTTP_PROXY=http://old "NO_PROXY=a b"\n',
+    )
+    assert host.told().environment == {"HTTP_PROXY": "http://new", "NO_PROXY": "a b"}
+
+
+@pytest.mark.parametrize("flag", ["--config-file=/srv/d.json", "--config-file srv/d.json"])
+def test_another_config_file(host, flag):
+    host.put("/srv/d.json", {"icc": False})
+    host.put(OPTIONS, 'DOCKER_OPTS="%s"\n' % flag)
+    told = host.told()
+    assert (told.config_path, told.data) == ("/srv/d.json", {"icc": False})
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [(b'{"icc": }', "line 1, column 9"), (b"[]", "line 1"), (b"{", "line 1"), (b"\xff", "line 1")],
+)
+def test_a_broken_file_is_told_with_its_place(host, raw, words):
+    host.put(CONFIG, raw)
+    told = host.told()
+    assert told.document is None
+    assert told.data == {}
+    assert told.error.startswith(CONFIG)
+    assert words in told.error
+
+
+def test_what_cannot_be_read_is_neither_broken_nor_absent(host):
+    os.makedirs(host.real(CONFIG))
+    told = host.told()
+    assert told.document is None
+    assert told.error == ""
+    assert "no regular file" in told.unreadable
+
+
+# -- listeners
+
+
+@pytest.mark.parametrize(
+    ("value", "host", "port", "path"),
+    [
+        ("2375", "0.0.0.0", 2375, ""),
+        ("0.0.0.0:2376", "0.0.0.0", 2376, ""),
+        ("[::]:2376", "::", 2376, ""),
+        ("127.0.0.1:2375", "127.0.0.1", 2375, ""),
+        ("/run/docker.sock", "", 0, "/run/docker.sock"),
+        ("@abstract", "", 0, "@abstract"),
+        ("garbage", "0.0.0.0", 0, ""),
+        ("10.0.0.1:\u00b2", "10.0.0.1", 0, ""),
+        ("%t/docker.sock", "0.0.0.0", 0, ""),
+        (":", "0.0.0.0", 0, ""),
+    ],
+)
+def test_listen_stream(value, host, port, path):
+    assert snapshot.activated(value, "x") == Listener(value, "x", host, port, path)
+
+
+@pytest.mark.parametrize(
+    ("value", "host", "port", "path"),
+    [
+        ("tcp://0.0.0.0:2375", "0.0.0.0", 2375, ""),
+        ("tcp://", "127.0.0.1", 2375, ""),
+        ("tcp://10.0.0.1", "10.0.0.1", 2375, ""),
+        ("tcp://[::1]:2376", "::1", 2376, ""),
+        ("tcp://:2375", "127.0.0.1", 2375, ""),
+        ("10.0.0.1:2375", "10.0.0.1", 2375, ""),
+        ("http://10.0.0.1:80", "10.0.0.1", 80, ""),
+        ("unix:///run/ci.sock", "", 0, "/run/ci.sock"),
+        ("unix://", "", 0, "/var/run/docker.sock"),
+        ("tcp://host:garbage", "", 0, ""),
+        ("tcp://host:99999", "", 0, ""),
+        ("tcp://[::1", "", 0, ""),
+        ("npipe://x", "", 0, ""),
+    ],
+)
+def test_hosts(value, host, port, path):
+    assert snapshot.endpoint(value, "x", Told(CONFIG)) == Listener(value, "x", host, port, path)
+
+
+def test_the_default_port_depends_on_tls(host):
+    host.put(CONFIG, {"tlsverify": True, "hosts": ["tcp://"]})
+    assert [listener.port for listener in host.told().tcp] == [2376]
+
+
+def test_listeners_from_everywhere(host):
+    host.put("/etc/systemd/system/docker.socket.d/a.conf", "[Socket]\nListenStream=1\n")
+    host.put("/etc/systemd/system/docker-tls.socket", "[Socket]\nListenStream=2\n")
+    host.put(OPTIONS, "DOCKER_OPTS=-H tcp://:3\n")
+    host.put(CONFIG, {"hosts": ["tcp://:4", "fd://", 5, None]})
+    listeners = host.told().tcp
+    assert [listener.port for listener in listeners] == [1, 2, 3, 4]
+    assert listeners[3].origin == CONFIG
+    assert "docker.socket.d" in listeners[0].origin
+
+
+@pytest.mark.parametrize(
+    ("host", "reach"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("", "127.0.0.1"), ("10.0.0.1", "10.0.0.1")],
+)
+def test_where_a_listener_is_reached_from_the_host_itself(host, reach):
+    assert Listener("x", "x", host, 1).reach == reach
+
+
+@pytest.mark.parametrize(
+    ("data", "verifies"),
+    [
+        ({"tlsverify": True, "tlscacert": "/ca.pem"}, True),
+        ({"tlsverify": True}, False),
+        ({"tlsverify": False, "tlscacert": "/ca.pem"}, False),
+        ({"tls": True, "tlscacert": "/ca.pem"}, False),
+        ({"tlsverify": "true", "tlscacert": "/ca.pem"}, False),
+    ],
+)
+def test_what_counts_as_verified(host, data, verifies):
+    host.put(CONFIG, data)
+    assert host.told().verifies is verifies
+
+
+# -- files
+
+
+HOSTILE = [5, True, "text", [], ["a", 5, None, {}, "../../etc/x", "a\0b", "x" * 5000], {"a": []}]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hosts",
+        "authorization-plugins",
+        "tls",
+        "tlsverify",
+        "tlscacert",
+        "tlscert",
+        "tlskey",
+        "seccomp-profile",
+        "insecure-registries",
+        "log-opts",
+        "data-root",
+    ],
+)
+def test_directives_of_wrong_types_are_no_traceback(host, name, value):
+    host.put(CONFIG, {name: value})
+    assert host.seen().told.document is not None
+
+
+@pytest.mark.parametrize("path", ["/a\0b", "/loop", "/fifo", "/directory", "/" + "x" * 300, "rel"])
+@pytest.mark.parametrize("names", [["tlscert", "tlskey"], ["tlscacert"], ["seccomp-profile"]])
+def test_hostile_paths_are_no_traceback_and_no_hang(host, path, names):
+    os.symlink("loop", host.root + "/loop")
+    os.mkfifo(host.root + "/fifo")
+    os.mkdir(host.root + "/directory")
+    host.put(CONFIG, dict.fromkeys(names, path))
+    seen = host.seen()
+    if names != ["seccomp-profile"] and path in ("/fifo", "/directory"):
+        assert "no regular file" in seen.pair_problem
+    if path in ("/loop", "/a\0b", "/" + "x" * 300):
+        assert path in seen.unreadable
+
+
+@pytest.fixture
+def tls(host, pair):
+    certificate, key = pair
+    host.put("/tls/cert.pem", certificate)
+    host.put("/tls/key.pem", key, mode=0o400)
+    host.put("/tls/ca.pem", certificate)
+    names = {"tlscacert": "/tls/ca.pem", "tlscert": "/tls/cert.pem", "tlskey": "/tls/key.pem"}
+    host.put(CONFIG, {"tlsverify": True, **names})
+    return host
+
+
+def test_a_pair_that_serves(tls):
+    seen = tls.seen()
+    assert seen.pair_problem == ""
+    assert seen.leaves["/tls/cert.pem"][:1] == b"\x30"
+    assert set(seen.digests) == {"/tls/ca.pem", "/tls/cert.pem", INSTANCE.tls_socket_path}
+    assert seen.digests[INSTANCE.tls_socket_path] == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/tls/cert.pem", "tlscert"), ("/tls/key.pem", "tlscert"), ("/tls/ca.pem", "tlscacert")],
+)
+@pytest.mark.parametrize(
+    "text", ["", "garbage", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"]
+)
+def test_a_pair_that_does_not(tls, path, name, text):
+    tls.put(path, text)
+    problem = tls.seen().pair_problem
+    assert problem.startswith("%s line 1: " % CONFIG)
+    assert name in ("tlscert", "tlscacert")
+
+
+@pytest.mark.parametrize(
+    "pem", [None, b"", b"\xff\xfe", b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"]
+)
+def test_no_leaf_in_garbage(pem):
+    assert snapshot.leaf(pem) == b""
+
+
+def test_plugins_are_looked_for_where_dockerd_does(host):
+    host.put("/etc/docker/plugins/opa.spec", "unix:///x")
+    host.put("/run/docker/plugins/other/other.sock", "")
+    host.put("/etc/shadow.spec", "")
+    names = ["opa", "other", "gone", "../../shadow"]
+    host.put(CONFIG, {"authorization-plugins": names})
+    assert host.seen().plugins == {
+        "opa": "/etc/docker/plugins/opa.spec",
+        "other": "/run/docker/plugins/other/other.sock",
+        "gone": "",
+        "../../shadow": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("dropin", "owner"),
+    [
+        ("", ("root", "docker", 0o660)),
+        ("SocketUser=1000\nSocketGroup=1000\n", ("ci", "ci", 0o660)),
+        ("SocketMode=0600\nSocketMode=rwx\n", ("root", "docker", 0o600)),
+        ("SocketMode=\nSocketGroup=\n", ("root", "root", 0o666)),
+    ],
+)
+def test_the_owner_of_the_unix_socket(host, dropin, owner):
+    host.put("/etc/systemd/system/docker.socket.d/a.conf", "[Socket]\n" + dropin)
+    assert host.seen().socket_owner == owner
+
+
+# -- what we remember
+
+
+@pytest.mark.parametrize("raw", ["", "{", "[]", "5", '{"owned": 5}', '{"owned": {}, "files": 1}'])
+def test_a_damaged_manifest_owns_nothing(host, raw):
+    host.put(INSTANCE.manifest_path, raw)
+    assert snapshot.read_manifest(INSTANCE, host) == Manifest()
+
+
+def test_a_manifest_comes_back_as_it_was(host):
+    kept = Manifest({"log-opts": ["max-size"]}, ["/a"], {"identity": [1]}, ["unix:///run/ci.sock"])
+    host.put(INSTANCE.manifest_path, kept.dump())
+    assert snapshot.read_manifest(INSTANCE, host) == kept
+    old = json.loads(kept.dump())
+    del old["hosts"]
+    host.put(INSTANCE.manifest_path, old)
+    assert snapshot.read_manifest(INSTANCE, host).hosts == []
+
+
+def _with_process(host, started, applied=None):
+    seen = host.seen()
+    process = Process(1, started, ["boot", 1, 7], ["/usr/sbin/dockerd", "-H", "fd://"])
+    manifest = Manifest(applied=applied or {})
+    seen = Snapshot(INSTANCE, seen.told, Does(process=process), manifest, files=seen.files)
+    seen.digests = {"/tls/ca.pem": "1"}
+    return seen
+
+
+def test_what_was_recorded_for_this_process_counts(host):
+    host.put(CONFIG, {"icc": False})
+    applied = {"identity": ["boot", 1, 7], "data": {"icc": True}, "words": ["-D"]}
+    applied["digests"] = {"/a": "2"}
+    seen = _with_process(host, 0.0, applied)
+    assert seen.recorded
+    assert snapshot._infer(seen) == snapshot.Read({"icc": True}, ["-D"], {"/a": "2"})
+
+
+def test_another_process_has_read_what_is_older_than_it(host):
+    host.put(CONFIG, {"icc": False})
+    changed = os.stat(host.real(CONFIG)).st_mtime
+    applied = {"identity": ["boot", 1, 6], "data": {"icc": True}}
+    after = _with_process(host, changed + 1, applied)
+    assert not after.recorded
+    read = snapshot._infer(after)
+    assert (read.data, read.words) == ({"icc": False}, ["-H", "fd://"])
+    before = snapshot._infer(_with_process(host, changed - 1, applied))
+    assert before.data is None
+
+
+def test_a_certificate_newer_than_the_process_was_not_read(tls):
+    os.utime(tls.real("/tls/ca.pem"), (1000, 1000))
+    seen = tls.seen()
+    started = Process(1, 2000.0, ["boot", 1, 7], [])
+    read = snapshot._infer(
+        Snapshot(
+            INSTANCE,
+            seen.told,
+            Does(process=started),
+            Manifest(),
+            files=seen.files,
+            digests=seen.digests,
+        )
+    )
+    assert read.digests["/tls/ca.pem"] == seen.digests["/tls/ca.pem"]
+    assert read.digests["/tls/cert.pem"] == "?"
+
+
+def test_without_a_process_nothing_was_read(host):
+    assert snapshot._infer(host.seen()) == snapshot.Read()
+
+
+def test_several_lines_and_type_level_dropins(host):
+    host.put(SERVICE, "[Service]\nExecStart=/usr/sbin/dockerd \\\n  -H fd:// \\\n  $DOCKER_OPTS\n")
+    host.put("/etc/systemd/system/service.d/a.conf", "[Service]\nEnvironment=DOCKER_OPTS=-D\n")
+    assert [word.text for word in host.told().words[1:]] == ["-H", "fd://", "-D"]
+
+
+def test_the_live_process_is_read():
+    """This very process, which the kernel describes as it does dockerd."""
+    from _dockerd.host import Host
+
+    process = snapshot._process(Host(), os.getpid())
+    assert process.pid == os.getpid()
+    assert process.identity[1] == os.getpid()
+    assert process.identity[0] == snapshot.boot_id(Host())
+    assert snapshot._process(Host(), 2**22 + 1) is None
+    with open("/proc/self/cmdline", "rb") as file:
+        assert process.argv == file.read().decode().split("\0")[:-1]
+
+
+def test_listening_ports_are_seen():
+    import socket
+
+    from _dockerd.host import Host
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        inodes = snapshot._ports(Host())[port]
+        assert inodes & snapshot._sockets(Host(), os.getpid())
