@@ -19,6 +19,8 @@ zipapp := .ansible/zipapp
 export LAB_HOSTS SOURCE_DATE_EPOCH
 export PATH := $(CURDIR)/$(venv)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# This checkout, and never a copy that somebody installed below their home.
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.ansible/collections
 
 .PHONY: help harden lab lab-down test test-all lint sanity unit scenarios dist venv clean
 

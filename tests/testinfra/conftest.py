@@ -6,6 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import testinfra
@@ -62,3 +66,52 @@ def survivor(host):
         )
 
     return check
+
+
+class Harden:
+    """Runs playbooks/harden.yml against one host, as its operator would."""
+
+    playbook = Path(__file__).parents[2] / "playbooks" / "harden.yml"
+
+    def __init__(self, inventory: str, name: str) -> None:
+        self._command = ["ansible-playbook", "--inventory", inventory, "--limit", name]
+
+    def start(self, *arguments: str, **variables: object) -> Running:
+        """Start a run; the lab's own variables hold where none are given."""
+        # The lab's limits are in dockerd_options, which a test replaces as a whole.
+        if "dockerd_options" in variables:
+            variables["dockerd_options"] = {"default-ulimits": None, **variables["dockerd_options"]}
+        extra = ["--extra-vars", json.dumps(variables)]
+        return Running([*self._command, str(self.playbook), *extra, *arguments])
+
+    def __call__(self, *arguments: str, **variables: object) -> Ended:
+        """Run to the end."""
+        return self.start(*arguments, **variables).wait()
+
+
+@dataclass
+class Ended:
+    """A run that came to its end."""
+
+    rc: int
+    stdout: str
+
+
+class Running:
+    """A run that was started."""
+
+    def __init__(self, command: list) -> None:
+        wide = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "0"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        self._process = subprocess.Popen(command, env=wide, **pipes)
+
+    def wait(self) -> Ended:
+        """Its end: the status and all that it printed."""
+        output = self._process.communicate(timeout=300)[0]
+        return Ended(self._process.returncode, output)
+
+
+@pytest.fixture
+def harden(name, inventory) -> Harden:
+    """Run playbooks/harden.yml against the host."""
+    return Harden(inventory, name)

@@ -255,6 +255,13 @@ class Host:
                 return fields[wanted]
         return None
 
+    def free(self, path: str) -> int:
+        """Bytes that root can still write where ``path`` is, or will be."""
+        while not self.stat(path):
+            path = posixpath.dirname(path)
+        status = os.statvfs(self.real(path))
+        return status.f_bfree * status.f_frsize
+
     # -- changing
 
     def write(self, path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:

@@ -25,6 +25,7 @@ from .plan import Desired, Plan, make
 from .snapshot import SERVICE_PATH, Snapshot
 
 VALIDATES = (23, 0)  # the first engine with dockerd --validate, moby 8f80e55111
+ROOM = 1024 * 1024  # bytes that must be free before anything is written
 # Exit codes of a container that was stopped from outside: SIGKILL, SIGTERM, and runc's own.
 STOPPED = (137, 143, 255)
 
@@ -52,6 +53,7 @@ class Journal:
     active: bool = False
     containers: dict = field(default_factory=dict)  # id -> [name, pid]
     live_restore: bool = False
+    by_flag: bool = False  # live-restore, which then may not be in the file as well
     config_path: str = ""
 
 
@@ -81,12 +83,15 @@ def carry_out(
 
 def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Outcome:
     journal = read_journal(instance, host)
+    lost: list = []
     if journal and not check:
-        restore(instance, host, journal, timeout)
+        lost = restore(instance, host, journal, timeout)
     elif journal:
         host = Candidate(host, {entry["path"]: entry["data"] for entry in journal.files})
     before = reading.read(instance, host)
     plan = make(before, host, desired, predicted)
+    if lost:
+        plan.notes.append("an interrupted run cost the containers %s" % ", ".join(lost))
     found = judge(before, CONTROLS)
     if plan.changed:
         preflight(plan, host, allow)
@@ -105,12 +110,12 @@ def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Out
 def preflight(plan: Plan, host: Host, allow: frozenset) -> None:
     """Judge the candidate. Raises Refused naming everything that is wrong with it."""
     problems = [
-        "%s: %s. %s" % (finding.control.title, finding.evidence, finding.control.remedy)
+        "%s: %s. %s" % (finding.control.title, finding.evidence.rstrip("."), finding.control.remedy)
         for finding in judge(plan.candidate, [one for one in CONTROLS if one.starts or one.blocks])
         if finding.status == FAILED
     ]
     if not problems:
-        problems = _ports_taken(plan, host) + _validate(plan, host)
+        problems = _disk_full(plan, host) + _ports_taken(plan, host) + _validate(plan, host)
     if problems:
         raise Refused(
             "Docker would not work with this; nothing was changed. %s" % redact(" ".join(problems)),
@@ -122,6 +127,18 @@ def preflight(plan: Plan, host: Host, allow: frozenset) -> None:
                 "Refused, and nothing was changed: %s. Set %s: true to accept that."
                 % (danger, variable)
             )
+
+
+def _disk_full(plan: Plan, host: Host) -> list[str]:
+    """Places without the room to write, to start a daemon, or to put the former state back."""
+    does, instance = plan.snapshot.does, plan.snapshot.instance
+    paths = [change.path for change in plan.files]
+    paths += [instance.state_directory, "/run", (does and does.info.get("DockerRootDir")) or "/"]
+    return [
+        "%s has %d KiB left, and %d are needed." % (path, host.free(path) // 1024, ROOM // 1024)
+        for path in paths
+        if host.free(path) < ROOM
+    ]
 
 
 def _ports_taken(plan: Plan, host: Host) -> list[str]:
@@ -152,14 +169,16 @@ def _holder(host: Host, inodes: set) -> str:
             host.link("/proc/%s/fd/%s" % (pid, name)) for name in host.list("/proc/%s/fd" % pid)
         )
         if any(link in wanted for link in links):
-            return "%s (pid %s)" % (host.read("/proc/%s/comm" % pid).decode().strip(), pid)
+            return "process %s (%s)" % (pid, host.link("/proc/%s/exe" % pid) or "unknown")
     return "another service"
 
 
 def _validate(plan: Plan, host: Host) -> list[str]:
     """What this very dockerd says of the candidate, with the unit's own flags."""
     told = plan.candidate.told
-    if not told.words or not told.version or told.version < VALIDATES or told.document is None:
+    if not host.live or not told.words or not told.version:
+        return []
+    if told.version < VALIDATES or told.document is None:
         return []
     data = dict(told.data)
     # dockerd --validate creates the user and its id ranges, moby daemon/daemon_unix.go.
@@ -197,6 +216,7 @@ def keep(plan: Plan, host: Host) -> Journal:
         active=does.answers,
         containers={name: list(entry) for name, entry in does.containers.items()},
         live_restore=bool(does.info.get("LiveRestoreEnabled")),
+        by_flag=plan.snapshot.told.flag("live-restore") is not None,
         config_path=plan.snapshot.told.config_path,
     )
     draft = instance.journal_directory + ".draft"
@@ -223,6 +243,14 @@ def keep(plan: Plan, host: Host) -> Journal:
     return read_journal(instance, host) or journal
 
 
+def forget(instance: Instance, host: Host) -> None:
+    """Drop the former state in one step; a half removed one would be taken for damaged."""
+    draft = instance.journal_directory + ".draft"
+    host.remove_tree(draft)
+    host.rename(instance.journal_directory, draft)
+    host.remove_tree(draft)
+
+
 def read_journal(instance: Instance, host: Host) -> Journal | None:
     """The former state that an unfinished run left; None where there is none."""
     directory = instance.journal_directory
@@ -231,8 +259,10 @@ def read_journal(instance: Instance, host: Host) -> Journal | None:
         for entry in journal.files:
             blob = entry["blob"]
             entry["data"] = None if blob is None else host.read("%s/%s" % (directory, blob))
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as error:
+        if host.stat(directory + "/journal.json") is None:
+            return None
+        raise HostError("%s lacks %s" % (directory, error.filename)) from error
     except (ValueError, TypeError, KeyError) as error:
         raise HostError(
             "%s is damaged (%s); look at it, put back by hand what it holds, and remove it"
@@ -271,12 +301,13 @@ def _execute(plan: Plan, host: Host, timeout: float) -> float:
         words = daemon_words(instance, host, started)
         trouble = ""
         try:
-            restore(instance, host, journal, timeout)
-        except HostError as worse:
-            trouble = " Putting it back met trouble: %s." % worse
+            lost = restore(instance, host, journal, timeout)
+            trouble = ", but these containers did not survive: %s" % ", ".join(lost) if lost else ""
+        except (HostError, OSError, ValueError, KeyError) as worse:
+            trouble = ", which met trouble: %s" % (str(worse).rstrip(".") or type(worse).__name__)
         raise RolledBack(
             redact(
-                "The change did not hold, and the former state was put back.%s Cause: %s.%s"
+                "The change did not hold, and the former state was put back%s. Cause: %s.%s"
                 % (
                     trouble,
                     str(reason).rstrip("."),
@@ -286,7 +317,7 @@ def _execute(plan: Plan, host: Host, timeout: float) -> float:
             cause=redact(str(reason)),
             journal=redact(words),
         ) from error
-    host.remove_tree(instance.journal_directory)
+    forget(instance, host)
     return seconds
 
 
@@ -403,6 +434,8 @@ def lost_containers(instance: Instance, host: Host, journal: Journal) -> list[st
 
     One that ended by itself, or was removed by its owner meanwhile, is not lost.
     """
+    if journal.identity and journal.identity[0] != reading.boot_id(host):
+        return []  # the host was restarted meanwhile, which no container survives
     lost = []
     for name, (label, pid) in journal.containers.items():
         status, body = host.get(instance.socket_path, "/containers/%s/json" % name)
@@ -440,81 +473,75 @@ def _commit(plan: Plan, host: Host) -> None:
         manifest.applied = {
             "identity": after.does.process.identity,
             "data": after.told.data,
+            "words": [word.text for word in after.told.words[1:]],
             "digests": after.digests,
         }
     host.write(instance.manifest_path, manifest.dump(), 0o600)
 
 
-def restore(instance: Instance, host: Host, journal: Journal, timeout: float) -> None:
+def restore(instance: Instance, host: Host, journal: Journal, timeout: float) -> list[str]:
     """Put the former state back: files byte for byte, and a daemon that has read them.
 
-    Raises HostError where the former daemon does not come back; the journal then stays.
+    Returns the names of containers that did not survive. Raises HostError where the former
+    daemon does not come back; the journal then stays for the next run.
     """
-    units_changed = False
+    kept = _with_live_restore(journal, True)
     for entry in journal.files:
-        units_changed |= entry["path"].startswith(instance.unit_directory)
+        # systemd may start the daemon again at any moment, and one that starts without
+        # live-restore stops the containers it finds running; so the former file comes last.
+        _put_back(host, kept if kept and entry["path"] == kept["path"] else entry)
+    if any(entry["path"].startswith(instance.unit_directory) for entry in journal.files):
+        _systemctl(instance, host, "daemon-reload")
+    now = reading.read(instance, host)
+    same = now.does.process is not None and now.does.process.identity == journal.identity
+    lost: list = []
+    if journal.active:
+        if not (same and now.does.answers):
+            _start_former(instance, host, now, timeout)
+        if kept:
+            # An absent live-restore leaves a running daemon as it is, moby daemon/reload.go.
+            _put_back(host, _with_live_restore(journal, False))
+        _systemctl(instance, host, "reload", instance.service)
+        if kept:
+            _await_live_restore(instance, host, False)
+        lost = lost_containers(instance, host, journal)
+    for entry in journal.files:
         _put_back(host, entry)
+    # Only now: systemd makes the socket anew where it was down, and nothing here may keep the
+    # daemon from starting.
     if journal.members:
         _set_members(host, *journal.members)
-    if journal.inode:
+    if journal.inode and host.stat(instance.socket_path):
         _set_inode(instance, host, tuple(journal.inode))
-    now = reading.read(instance, host)
-    if units_changed:
-        _systemctl(instance, host, "daemon-reload")
-    same = now.does.process is not None and now.does.process.identity == journal.identity
-    if same and now.does.answers:
-        _read_former(instance, host, journal, now)
-    elif journal.active:
-        _start_former(instance, host, journal, now, timeout)
-    host.remove_tree(instance.journal_directory)
+    forget(instance, host)
+    return lost
 
 
-def _read_former(instance: Instance, host: Host, journal: Journal, now: Snapshot) -> None:
-    """Let the daemon, which was not restarted, take back what it was told by a reload."""
+def _with_live_restore(journal: Journal, wanted: bool) -> dict | None:
+    """The former daemon.json with live-restore, where containers need it and it had none."""
     former = next((one for one in journal.files if one["path"] == journal.config_path), None)
-    if former and now.does.info.get("LiveRestoreEnabled") and not journal.live_restore:
-        _switch_off_live_restore(instance, host, now, former)
-    else:
-        _systemctl(instance, host, "reload", instance.service)
-
-
-def _switch_off_live_restore(instance, host, now: Snapshot, former: dict) -> None:
-    """An absent live-restore leaves a running daemon as it is, moby daemon/reload.go."""
-    _write_live_restore(host, now, former, False)
+    if not former or not journal.containers or journal.live_restore or journal.by_flag:
+        return None
     try:
-        _systemctl(instance, host, "reload", instance.service)
-        _await_live_restore(instance, host, False)
-    finally:
-        _put_back(host, former)
-
-
-def _write_live_restore(host: Host, now: Snapshot, former: dict, wanted: bool) -> None:
-    data = config.render({**now.told.data, "live-restore": wanted})
-    host.write(former["path"], data, former.get("mode", 0o644))
+        data = config.parse(former["data"] or b"").data
+    except config.ConfigError:
+        return None
+    place = {"mode": 0o644, "uid": 0, "gid": 0, **former}
+    return {**place, "data": config.render({**data, "live-restore": wanted})}
 
 
 def _put_back(host: Host, entry: dict) -> None:
+    status = host.stat(entry["path"])
     if entry["data"] is None:
         host.remove(entry["path"])
-    else:
+    elif not status or (host.read(entry["path"]), status.mode) != (entry["data"], entry["mode"]):
         host.write(entry["path"], entry["data"], entry["mode"], entry["uid"], entry["gid"])
 
 
-def _start_former(instance, host, journal: Journal, now: Snapshot, timeout: float) -> None:
-    """Start the former daemon without losing the containers that outlived the failed one."""
+def _start_former(instance: Instance, host: Host, now: Snapshot, timeout: float) -> None:
     _systemctl(instance, host, "reset-failed", *instance.units, check=False)
     if now.told.tls_socket is None and now.does.active(instance.tls_socket):
         _systemctl(instance, host, "stop", instance.service, instance.tls_socket, check=False)
-    former = next((one for one in journal.files if one["path"] == journal.config_path), None)
-    keeper = journal.containers and not journal.live_restore and now.told.document is not None
-    if keeper and former and not now.told.flag("live-restore"):
-        # A daemon that starts without live-restore stops the containers it finds running.
-        _write_live_restore(host, now, former, True)
     _systemctl(instance, host, "start", instance.socket, check=False)
     _systemctl(instance, host, "restart", instance.service, timeout=timeout)
     await_answer(instance, host)
-    if keeper and former:
-        _switch_off_live_restore(instance, host, now, former)
-    lost = lost_containers(instance, host, journal)
-    if lost:
-        raise HostError("containers did not survive: %s" % ", ".join(lost))
