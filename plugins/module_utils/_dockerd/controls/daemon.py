@@ -26,7 +26,8 @@ def _told(directive: str, wanted: object, default: object):
         value = snapshot.told.setting(directive, default)
         if config.same(value, wanted):
             return passed("%s is %s" % (directive, _text(wanted)))
-        source = snapshot.told.where(directive) if value != default else "dockerd's default"
+        written = snapshot.told.setting(directive) is not None
+        source = snapshot.told.where(directive) if written else "dockerd's default"
         return failed("%s is %s (%s)" % (directive, _text(value), source))
 
     return judge

@@ -1,0 +1,394 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from _dockerd import findings
+from _dockerd.controls import CONTROLS, files
+from _dockerd.host import Stat
+from _dockerd.instance import Instance
+from _dockerd.snapshot import Does, Manifest, Process, Read
+from conftest import CONFIG, SERVICE, SOCKET
+
+INSTANCE = Instance()
+BY_ID = {control.id: control for control in CONTROLS}
+TLS = {"tlsverify": True, "tlscacert": "/ca.pem", "tlscert": "/cert.pem", "tlskey": "/key.pem"}
+SHOWN = {
+    "LiveRestoreEnabled": False,
+    "Debug": False,
+    "ExperimentalBuild": False,
+    "LoggingDriver": "json-file",
+}
+
+
+def status(seen, name):
+    return findings.judge(seen, [BY_ID[name]])[0].status
+
+
+def evidence(seen, name):
+    return findings.judge(seen, [BY_ID[name]])[0].evidence
+
+
+def running(host, **changes):
+    seen = host.seen()
+    argv = [word.text for word in seen.told.words]
+    units = {
+        name: {"ActiveState": "active", "Listen": "/run/docker.sock (Stream)"}
+        for name in ("docker.service", "docker.socket")
+    }
+    does = Does(
+        units=units,
+        process=Process(1, 0.0, ["boot", 1, 1], argv),
+        answers=True,
+        info=dict(SHOWN),
+        inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
+    )
+    seen.does = replace(does, **changes)
+    seen.owners[INSTANCE.socket_path] = (
+        host.user(seen.does.inode.uid),
+        host.group(seen.does.inode.gid),
+    )
+    seen.read = Read(dict(seen.told.data), argv[1:], dict(seen.digests))
+    seen.manifest = Manifest(applied={"identity": ["boot", 1, 1]})
+    return seen
+
+
+def test_every_control_has_what_a_reader_needs():
+    assert len(BY_ID) == len(CONTROLS)
+    for control in CONTROLS:
+        assert control.severity in findings.SEVERITIES
+        assert control.title and control.why.endswith(".") and control.remedy.endswith(".")
+        assert set(control.cis) <= {"1.6", "1.7", "1.8"}
+        assert all(isinstance(number, str) for number in control.cis.values())
+
+
+# What each control on daemon.json says of which file: passed, failed, and neither.
+FILES = [
+    ("config-accepted", {"icc": False}, "passed"),
+    ("config-accepted", {"no-such-directive": 1}, "failed"),
+    ("config-accepted", {"icc": "false"}, "failed"),
+    ("config-accepted", {"hosts": ["fd://"]}, "failed"),
+    ("config-ignored", {"icc": False}, "passed"),
+    ("config-ignored", {"label": "a=b"}, "failed"),
+    ("icc", {"icc": False}, "passed"),
+    ("icc", {"icc": True}, "failed"),
+    ("icc", {"icc": 0}, "failed"),
+    ("icc", {"icc": None}, "failed"),
+    ("icc", {}, "failed"),
+    ("icc", {"bridge": "none"}, "not applicable"),
+    ("log-level", {}, "passed"),
+    ("log-level", {"log-level": None}, "passed"),
+    ("log-level", {"log-level": "debug"}, "failed"),
+    ("log-level", {"debug": True}, "failed"),
+    ("iptables", {}, "passed"),
+    ("iptables", {"iptables": False}, "failed"),
+    ("iptables", {"ip6tables": False}, "failed"),
+    ("registries", {}, "passed"),
+    ("registries", {"insecure-registries": None, "registry-mirrors": None}, "passed"),
+    ("registries", {"insecure-registries": ["127.0.0.0/8", "localhost:5000"]}, "passed"),
+    ("registries", {"insecure-registries": ["[::1]:5000", "127.0.0.1", "::1"]}, "passed"),
+    ("registries", {"insecure-registries": ["127.0.0.1.evil.example"]}, "failed"),
+    ("registries", {"insecure-registries": ["localhost.evil.example:5000"]}, "failed"),
+    ("registries", {"insecure-registries": ["0.0.0.0/0"]}, "failed"),
+    ("registries", {"insecure-registries": ["registry.example"]}, "failed"),
+    ("registries", {"registry-mirrors": ["https://mirror.example"]}, "passed"),
+    ("registries", {"registry-mirrors": ["HTTP://mirror.example"]}, "failed"),
+    (
+        "ulimits",
+        {"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}}},
+        "passed",
+    ),
+    ("ulimits", {"default-ulimits": {}}, "failed"),
+    ("ulimits-grantable", {}, "passed"),
+    (
+        "ulimits-grantable",
+        {"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 3, "Hard": 2}}},
+        "failed",
+    ),
+    ("no-new-privileges", {"no-new-privileges": True}, "passed"),
+    ("no-new-privileges", {}, "failed"),
+    ("live-restore", {"live-restore": True}, "passed"),
+    ("live-restore", {"live-restore": "true"}, "failed"),
+    ("userland-proxy", {"userland-proxy": False}, "passed"),
+    ("userland-proxy", {}, "failed"),
+    ("seccomp", {}, "passed"),
+    ("seccomp", {"seccomp-profile": "unconfined"}, "failed"),
+    ("logs-bounded", {"log-opts": {"max-size": "10m"}}, "passed"),
+    ("logs-bounded", {}, "failed"),
+    ("logs-bounded", {"log-driver": "journald"}, "not applicable"),
+    ("listener-verified", {}, "not applicable"),
+    ("listener-verified", {"hosts": ["tcp://:1"], **TLS}, "passed"),
+    ("listener-verified", {"hosts": ["tcp://:1"]}, "failed"),
+    ("listener-verified", {"hosts": ["tcp://:1"], "tlsverify": True}, "failed"),
+    ("listener-verified", {"hosts": ["tcp://:1"], "tls": True}, "failed"),
+    ("listener-verified", {"hosts": ["tcp://:1"], **TLS, "tlsverify": False}, "failed"),
+    ("files-present", {}, "passed"),
+    ("files-present", TLS, "failed"),
+    ("files-present", {"seccomp-profile": "/nowhere.json"}, "failed"),
+    ("files-present", {"seccomp-profile": CONFIG}, "passed"),
+    ("files-present", {"seccomp-profile": "builtin"}, "passed"),
+    ("files-present", {"seccomp-profile": "relative.json"}, "unknown"),
+    ("files-present", {"seccomp-profile": "/loop"}, "unknown"),
+    ("certificate-usable", {}, "not applicable"),
+    ("plugins-present", {}, "not applicable"),
+    ("plugins-present", {"authorization-plugins": ["opa"]}, "unknown"),
+    ("swarm-live-restore", {}, "passed"),
+    ("swarm-live-restore", {"live-restore": True}, "unknown"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "expected"), FILES)
+def test_controls_of_the_file(host, name, data, expected):
+    os.symlink("loop", host.root + "/loop")
+    host.put(CONFIG, data)
+    assert status(host.seen(), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "expected"),
+    [
+        ("--icc=false", "icc", "passed"),
+        ("--icc=true", "icc", "failed"),
+        ("--log-opt max-size=1m", "logs-bounded", "passed"),
+        ("--seccomp-profile unconfined", "seccomp", "failed"),
+        ("--insecure-registry a.example", "registries", "failed"),
+        ("-H tcp://:2375", "listener-verified", "failed"),
+        ("-H tcp://:2376 --tlsverify --tlscacert=/ca.pem", "listener-verified", "passed"),
+        ("-D", "log-level", "failed"),
+    ],
+)
+def test_flags_count_as_the_file_does(host, options, name, expected):
+    host.put("/etc/default/docker", 'DOCKER_OPTS="%s"\n' % options)
+    assert status(host.seen(), name) == expected
+    if expected == "failed":
+        assert "DOCKER_OPTS in /etc/default/docker" in evidence(host.seen(), name)
+
+
+def test_a_socket_unit_that_listens_without_tls_is_found(host):
+    host.put("/etc/systemd/system/docker.socket.d/tcp.conf", "[Socket]\nListenStream=2375\n")
+    assert status(host.seen(), "listener-verified") == "failed"
+    assert "tcp.conf" in evidence(host.seen(), "listener-verified")
+
+
+def test_a_pair_that_cannot_serve(host, pair):
+    host.put(CONFIG, TLS)
+    host.put("/cert.pem", pair[0])
+    host.put("/ca.pem", pair[0])
+    host.put("/key.pem", pair[1])
+    assert status(host.seen(), "certificate-usable") == "passed"
+    assert status(host.seen(), "files-present") == "passed"
+    host.put("/key.pem", "garbage")
+    assert status(host.seen(), "certificate-usable") == "failed"
+
+
+def test_units_that_cannot_start(host, empty):
+    assert status(host.seen(), "unit-usable") == "passed"
+    host.put(SERVICE, "[Service]\nType=notify\n")
+    assert "no ExecStart" in evidence(host.seen(), "unit-usable")
+    host.put("/etc/systemd/system/docker.socket", "")
+    assert "docker.socket is masked" in evidence(host.seen(), "unit-usable")
+    host.remove(SERVICE)
+    assert status(host.seen(), "unit-usable") == "unknown"
+
+
+def test_an_owner_that_nobody_knows(host):
+    assert status(host.seen(), "socket-owner-exists") == "passed"
+    host.put("/etc/group", "root:x:0:\n")
+    assert status(host.seen(), "socket-owner-exists") == "failed"
+
+
+# -- nothing that could not be seen passes
+
+ON_FILES = {"config-parses", "unit-usable", "socket-owner-exists"}
+
+
+@pytest.mark.parametrize("broken", ["{", None])
+def test_a_file_that_cannot_be_read_passes_nothing_that_is_in_it(host, broken):
+    if broken is None:
+        os.makedirs(host.real(CONFIG))
+    else:
+        host.put(CONFIG, broken)
+    about_the_file = {
+        *("config-accepted", "config-ignored", "listener-verified", "certificate-usable"),
+        *("icc", "log-level", "iptables", "registries", "ulimits", "ulimits-grantable"),
+        *("no-new-privileges", "live-restore", "userland-proxy", "seccomp", "logs-bounded"),
+    }
+    found = {one.control.id: one.status for one in findings.judge(host.seen(), CONTROLS)}
+    assert {name: found[name] for name in about_the_file} == dict.fromkeys(
+        about_the_file, "unknown"
+    )
+    assert found["config-parses"] == ("unknown" if broken is None else "failed")
+    assert findings.starts(findings.judge(host.seen(), CONTROLS)) in (None, False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["socket-owner", "config-applied", "certificate-served", "listener-refuses-strangers"],
+)
+def test_without_a_daemon_nothing_live_passes(host, name):
+    assert status(host.seen(), name) == "unknown"
+
+
+def test_an_unknown_engine_has_no_accepted_file(host):
+    assert status(host.seen(""), "config-accepted") == "unknown"
+
+
+def test_an_empty_directory_is_not_a_hardened_host(empty):
+    found = findings.judge(empty.seen(""), CONTROLS)
+    assert findings.starts(found) is not True
+
+
+# -- owners and modes
+
+
+@pytest.mark.parametrize("allowed", [0o644, 0o755, 0o444, 0o400, 0o660])
+def test_every_mode(allowed):
+    for mode in range(0o1000):
+        each = [bit for bit in range(9) if mode >> bit & 1 and not allowed >> bit & 1]
+        assert files.loose(mode, allowed) == bool(each), oct(mode)
+        for special in (0o1000, 0o2000, 0o4000):
+            assert files.loose(mode | special, allowed)
+
+
+PATHS = [
+    ("config-owner", CONFIG, 0o644),
+    ("service-owner", SERVICE, 0o644),
+    ("service-owner", "/etc/systemd/system/docker.service.d/x.conf", 0o644),
+    ("socket-unit-owner", SOCKET, 0o644),
+    ("authority-owner", "/ca.pem", 0o444),
+    ("certificate-owner", "/cert.pem", 0o444),
+    ("key-owner", "/key.pem", 0o400),
+    ("defaults-owner", "/etc/default/docker", 0o644),
+]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to root")
+@pytest.mark.parametrize(("name", "path", "allowed"), PATHS)
+def test_owners_of_files(host, name, path, allowed):
+    host.put(CONFIG, TLS)
+    host.put(path, host.read(path) if host.stat(path) else "[Service]\n", mode=allowed)
+    assert status(host.seen(), name) == "passed"
+    for extra in (0o002, 0o020, 0o001, 0o4000):
+        if extra & ~allowed:
+            os.chmod(host.real(path), allowed | extra)
+            assert "%04o" % (allowed | extra) in evidence(host.seen(), name)
+    os.chmod(host.real(path), allowed)
+    for uid, gid in ((1000, 0), (0, 998), (4242, 0)):
+        os.chown(host.real(path), uid, gid)
+        assert status(host.seen(), name) == "failed"
+
+
+def test_files_that_are_not_there_are_no_pass(host):
+    assert status(host.seen(), "key-owner") == "not applicable"
+    os.symlink("loop", host.root + "/loop")
+    host.put(CONFIG, {"tlskey": "/loop"})
+    assert status(host.seen(), "key-owner") == "unknown"
+
+
+def test_the_directory_of_the_file(host):
+    host.put(CONFIG, {})
+    os.chmod(host.real("/etc/docker"), 0o777)
+    assert "0777" in evidence(host.seen(), "config-directory-owner")
+
+
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "dropin", "expected"),
+    [
+        (0o660, 0, 998, "", "passed"),
+        (0o600, 0, 998, "", "passed"),
+        (0o666, 0, 998, "", "failed"),
+        (0o660, 0, 1000, "", "failed"),
+        (0o660, 1000, 998, "", "failed"),
+        (0o660, 0, 998, "SocketGroup=998\nSocketUser=0\n", "passed"),
+        (0o666, 0, 998, "SocketMode=0666\n", "failed"),
+        (0o660, 1000, 998, "SocketUser=ci\n", "failed"),
+        (0o660, 0, 998, "SocketMode=0600\n", "failed"),
+    ],
+)
+def test_the_live_socket(host, mode, uid, gid, dropin, expected):
+    host.put("/etc/systemd/system/docker.socket.d/a.conf", "[Socket]\n" + dropin)
+    inode = Stat("socket", mode, uid, gid, 0, 0.0, 1)
+    assert status(running(host, inode=inode), "socket-owner") == expected
+
+
+# -- the running daemon
+
+
+def test_a_daemon_that_does_what_it_is_told(host):
+    host.put(CONFIG, {"icc": False})
+    seen = running(host)
+    assert status(seen, "config-applied") == "passed"
+    seen.read = replace(seen.read, data={})
+    assert "icc differs" in evidence(seen, "config-applied")
+
+
+def test_info_is_believed_more_than_the_record(host):
+    host.put(CONFIG, {"live-restore": True})
+    seen = running(host)
+    assert "/info shows another value for live-restore" in evidence(seen, "config-applied")
+    seen.does.info["LiveRestoreEnabled"] = True
+    assert status(seen, "config-applied") == "passed"
+
+
+def test_a_bridge_older_than_its_configuration(host):
+    host.put(CONFIG, {"icc": False})
+    enabled = {"com.docker.network.bridge.enable_icc": "true"}
+    assert status(running(host, bridge=enabled), "icc") == "failed"
+    assert status(running(host), "icc") == "passed"
+
+
+def test_a_swarm(host):
+    swarm = {**SHOWN, "Swarm": {"LocalNodeState": "active"}}
+    host.put(CONFIG, {"live-restore": True})
+    assert status(running(host, info=swarm), "swarm-live-restore") == "failed"
+    assert status(running(host, info=swarm), "live-restore") == "not applicable"
+    assert status(running(host), "swarm-live-restore") == "passed"
+
+
+def test_seccomp_by_the_daemon_itself(host):
+    bare = {**SHOWN, "SecurityOptions": ["name=seccomp,profile=unconfined"]}
+    assert status(running(host, info=bare), "seccomp") == "failed"
+
+
+def test_ulimits_beyond_what_the_host_grants(host):
+    host.put(CONFIG, {"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 9, "Hard": 9}}})
+    assert status(running(host, limits={"nofile": 9}), "ulimits-grantable") == "passed"
+    assert status(running(host, limits={"nofile": 8}), "ulimits-grantable") == "failed"
+
+
+def test_plugins_on_a_running_host(host):
+    host.put(CONFIG, {"authorization-plugins": ["opa"]})
+    assert status(running(host), "plugins-present") == "failed"
+    host.put("/etc/docker/plugins/opa.spec", "unix:///x")
+    assert status(running(host), "plugins-present") == "passed"
+
+
+@pytest.mark.parametrize(
+    ("served", "expected"),
+    [
+        ({"1": (b"x", False), "2": (b"x", False)}, "passed"),
+        ({"1": (b"x", False), "2": (b"", True)}, "failed"),
+        ({"1": (b"x", True)}, "failed"),
+        ({"1": (b"x", False)}, "unknown"),
+        ({}, "unknown"),
+    ],
+)
+def test_strangers(host, served, expected):
+    tls = "[Socket]\nListenStream=1\nListenStream=2\n"
+    host.put("/etc/systemd/system/docker-tls.socket", tls)
+    assert status(running(host, served=served), "listener-refuses-strangers") == expected
+
+
+def test_the_served_certificate(host):
+    host.put(CONFIG, TLS)
+    seen = running(host, served={"1": (b"old", False)})
+    assert status(seen, "certificate-served") == "not applicable"
+    seen.leaves["/cert.pem"] = b"new"
+    assert status(seen, "certificate-served") == "failed"
+    seen.does.served["1"] = (b"new", False)
+    assert status(seen, "certificate-served") == "passed"
