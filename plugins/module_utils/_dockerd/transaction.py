@@ -534,7 +534,9 @@ def _put_back(host: Host, entry: dict) -> None:
     status = host.stat(entry["path"])
     if entry["data"] is None:
         host.remove(entry["path"])
-    elif not status or (host.read(entry["path"]), status.mode) != (entry["data"], entry["mode"]):
+        return
+    now = status and {"mode": status.mode, "uid": status.uid, "gid": status.gid}
+    if not now or not now.items() <= entry.items() or host.read(entry["path"]) != entry["data"]:
         host.write(entry["path"], entry["data"], entry["mode"], entry["uid"], entry["gid"])
 
 
