@@ -26,6 +26,7 @@ CONTROLLER_ONLY = (
     "authority_lifetime",
     "server_authority",
     "client_authority",
+    "packages",
 )
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -66,6 +67,11 @@ class ActionModule(ActionBase):
         signer = kind(options, options["authority"], now, check)
         told.update(signer.told(common))
         first = self._execute(options, told, task_vars)
+        if first.get("missing") == "cryptography" and options["packages"]:
+            installed = self._install(options["packages"], task_vars)
+            if installed.get("failed"):
+                return installed
+            first = self._execute(options, told, task_vars)
         requests = first.pop("requests", {})
         if first.get("failed"):
             return first
@@ -91,6 +97,21 @@ class ActionModule(ActionBase):
             made.update(before_header=header, after_header=header)
             first["diff"] = [made, *first.get("diff", [])]
         return first
+
+    def _install(self, packages: list, task_vars: dict) -> dict:
+        """Only where the library is missing: a host that has it pays for no look-up of packages."""
+        task = self._task.copy()
+        task.args = {"name": packages, "state": "present"}
+        action = self._shared_loader_obj.action_loader.get(
+            "ansible.builtin.package",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        return action.run(task_vars=task_vars)
 
     def _execute(self, options: dict, told: dict, task_vars: dict) -> dict:
         arguments = {

@@ -9,11 +9,21 @@ Private to the collection; it may change without notice.
 from __future__ import annotations
 
 import json
+import re
 
 from ._dockerd.findings import FAILED, Finding, count, redact
 from ._dockerd.plan import Plan
 from ._dockerd.snapshot import Snapshot
 from ._dockerd.transaction import Outcome
+
+
+def secrets(config: object) -> set[str]:
+    """The credentials in the URLs of a configuration, for Ansible to keep out of its output."""
+    if isinstance(config, dict):
+        return set().union(*map(secrets, config.values()))
+    if isinstance(config, list):
+        return set().union(*map(secrets, config))
+    return set(re.findall(r"://([^/\s]+)@", config)) if isinstance(config, str) else set()
 
 
 def diff(plan: Plan) -> list[dict]:
@@ -72,7 +82,7 @@ def result(outcome: Outcome) -> dict:
         "reasons": [gap.what for gap in plan.gaps],
         "foreign": plan.foreign,
         "displaced": [
-            redact("%s: %s" % (place, json.dumps(value)) if value != "" else place)
+            redact(place if str(value) in place else "%s: %s" % (place, json.dumps(value)))
             for place, value in plan.displaced.items()
         ],
         "left": plan.left,

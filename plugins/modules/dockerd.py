@@ -179,7 +179,7 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import diff, result
+from ..module_utils._ansible import diff, result, secrets
 from ..module_utils._dockerd.errors import DockerdError
 from ..module_utils._dockerd.host import Host
 from ..module_utils._dockerd.instance import Instance
@@ -201,8 +201,11 @@ def main() -> None:
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
+        # What is called with goes to the system log otherwise, with the passwords of proxies in it.
+        no_log=True,
     )
     given = module.params
+    module.no_log_values.update(secrets(given["config"]))
     desired = Desired(
         given["config"],
         given["service_dropin"],

@@ -60,6 +60,11 @@ options:
     type: str
     choices: [authority, external, files]
     default: authority
+  packages:
+    description: Packages to install on a host that lacks the Python library cryptography.
+    type: list
+    elements: str
+    default: []
   authority:
     description:
       - Directory on the controller that holds the authorities, or with O(provider=external) the
@@ -341,6 +346,7 @@ from ..module_utils._dockerd.host import Host
 ARGUMENTS = {
     "usage": {"choices": ["server", "client"], "default": "server"},
     "provider": {"choices": ["authority", "external", "files"], "default": "authority"},
+    "packages": {"type": "list", "elements": "str", "default": []},
     "authority": {"type": "path"},
     "authority_passphrase": {"no_log": True},
     "authority_lifetime": {"default": "3650d"},

@@ -345,7 +345,8 @@ def need() -> None:
         raise HostError(
             "The Python library cryptography is missing: %s. Install the package "
             "python3-cryptography (dockerd_tls_packages does it) for the Python that runs this."
-            % MISSING
+            % MISSING,
+            missing="cryptography",
         )
 
 

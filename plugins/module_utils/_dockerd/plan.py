@@ -309,6 +309,12 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
 
 
 def _add_owner(plan: Plan, host: Host) -> None:
+    mode = plan.candidate.socket_owner[2]
+    if mode & 0o007:
+        raise Refused(
+            "dockerd_socket_mode: %04o lets everybody on the host use the socket, which is root."
+            ' Quote the mode, as in "0660", or YAML reads another number.' % mode
+        )
     does = plan.snapshot.does
     if not does or not does.inode or plan.candidate.missing_owners:
         return

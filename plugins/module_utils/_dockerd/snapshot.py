@@ -387,7 +387,7 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
         if status:
             snapshot.owners[path] = (host.user(status.uid), host.group(status.gid))
     read_at_start = [told.setting(name) for name in TLS_DIRECTIVES[2:4]]
-    for path in [*read_at_start, instance.tls_socket_path]:
+    for path in [*read_at_start, instance.tls_socket_path, instance.service_dropin]:
         if isinstance(path, str):
             snapshot.digests[path] = digest(_optional(host, path))
     certificate = told.setting("tlscert")

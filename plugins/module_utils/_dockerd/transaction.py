@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import config, drift
 from . import snapshot as reading
@@ -355,6 +355,7 @@ def activate(plan: Plan, host: Host, timeout: float) -> None:
         return
     if plan.activation == "reload":
         _systemctl(instance, host, "reload", instance.service)
+        _await_reload(plan, host)
         return
     _systemctl(instance, host, "reset-failed", *instance.units, check=False)
     if plan.candidate.told.tls_socket is None and does.active(instance.tls_socket):
@@ -369,6 +370,20 @@ def activate(plan: Plan, host: Host, timeout: float) -> None:
         _systemctl(instance, host, "restart", instance.tls_socket, timeout=timeout)
     else:
         _systemctl(instance, host, "restart", instance.service, timeout=timeout)
+
+
+def _await_reload(plan: Plan, host: Host) -> None:
+    """SIGHUP returns at once, and a file that dockerd refuses on reload is only logged."""
+    instance, does = plan.snapshot.instance, plan.snapshot.does
+    deadline = time.monotonic() + 10
+    while True:
+        info = json.loads(host.get(instance.socket_path, "/info")[1])
+        late = drift.unapplied(replace(plan.candidate, does=replace(does, info=info)))
+        if not late:
+            return
+        if time.monotonic() > deadline:
+            raise HostError("dockerd did not take up %s on reload" % ", ".join(late))
+        time.sleep(0.05)
 
 
 def _known(told, instance: Instance) -> list[str]:

@@ -1,0 +1,168 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that somebody else set up keep what is theirs, and lose what conflicts, and are told."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+testinfra_hosts = ["ansible://docker_hosts"]
+
+LOAD = Path(__file__).parents[1] / "load.py"
+DROPIN = "/etc/systemd/system/docker.service.d/local.conf"
+SOCKET = "/etc/systemd/system/docker.socket.d/tcp.conf"
+EXEC = "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd %s\n"
+CONTAINERD = "--containerd=/run/containerd/containerd.sock"
+CONFIG = "/etc/docker/daemon.json"
+
+FOREIGN = {
+    "data-root": "/srv/docker",
+    "registry-mirrors": ["https://mirror.example.com"],
+    "insecure-registries": ["registry.example.com:5000"],
+    "labels": ["team=build", "site=lab"],
+}
+# How others set hosts up: files, what stays, and what the run must say gave way.
+SETUPS = {
+    "hosts in the file": (
+        {
+            CONFIG: {**FOREIGN, "hosts": ["unix:///var/run/docker.sock", "tcp://0.0.0.0:2375"]},
+            DROPIN: EXEC % CONTAINERD,
+        },
+        FOREIGN,
+        "tcp://0.0.0.0:2375",
+    ),
+    "-H in a drop-in": (
+        {CONFIG: FOREIGN, DROPIN: EXEC % ("-H fd:// -H tcp://0.0.0.0:2375 " + CONTAINERD)},
+        FOREIGN,
+        "-H tcp://0.0.0.0:2375 (ExecStart in %s line 3)" % DROPIN,
+    ),
+    "hosts in the file and -H in a drop-in, so that nothing runs": (
+        {
+            CONFIG: {**FOREIGN, "hosts": ["tcp://0.0.0.0:2375"]},
+            DROPIN: EXEC % ("-H unix:///var/run/docker.sock " + CONTAINERD),
+        },
+        FOREIGN,
+        "-H unix:///var/run/docker.sock",
+    ),
+    "DOCKER_OPTS": (
+        {"/etc/default/docker": 'DOCKER_OPTS="-H tcp://0.0.0.0:2375 --label=team=build --icc"\n'},
+        {},
+        "DOCKER_OPTS in /etc/default/docker",
+    ),
+    "ListenStream in docker.socket": (
+        {SOCKET: "[Socket]\nListenStream=2375\n", CONFIG: {"labels": ["team=build"]}},
+        {"labels": ["team=build"]},
+        "ListenStream=2375",
+    ),
+    "a whole file and a patched unit": (
+        {
+            CONFIG: {**FOREIGN, "log-driver": "journald", "log-opts": {"tag": "{{.Name}}"}},
+            "patch": "sed -i 's#-H fd://#-H fd:// -H tcp://127.0.0.1:2375#'"
+            " /usr/lib/systemd/system/docker.service",
+        },
+        {**FOREIGN, "log-driver": "journald", "log-opts": {"tag": "{{.Name}}"}},
+        "-H tcp://127.0.0.1:2375",
+    ),
+}
+
+
+def set_up(host, files: dict) -> None:
+    """Make the host as somebody else left it."""
+    for path, content in files.items():
+        if path == "patch":
+            host.check_output(content)
+            continue
+        text = content if isinstance(content, str) else json.dumps(content, indent=2)
+        host.check_output("mkdir -p $(dirname %s) && printf '%%s' '%s' > %s" % (path, text, path))
+    host.run("systemctl daemon-reload && systemctl restart docker.socket docker.service")
+
+
+def docker_over_tls(other, address: str):
+    """Ask the host's daemon from another machine, with the leaf that machine has."""
+    return other.run(
+        "DOCKER_CERT_PATH=/root/.docker/operator docker --tlsverify -H tcp://%s:2376 info" % address
+    )
+
+
+@pytest.mark.parametrize("case", SETUPS)
+def test_adopted(case, virgin, host, address, other, harden, start_survivor, survivor):
+    files, stays, named = SETUPS[case]
+    set_up(host, files)
+    ran = host.run("systemctl is-active docker.service").stdout.strip() == "active"
+    assert ran == ("nothing runs" not in case)
+    if ran:
+        assert host.run("docker info").rc == 0
+        start_survivor()
+    plaintext = "curl --silent --max-time 3 http://%s:2375/_ping" % address
+    if "0.0.0.0" in str(files):
+        assert (other.run(plaintext).stdout == "OK") == ran
+
+    run = harden()
+    assert run.rc == 0, run.stdout
+    assert named in run.stdout
+    for directive in stays:
+        assert re.search("kept: .*%s" % directive, run.stdout), run.stdout
+
+    told = json.loads(host.check_output("cat %s" % CONFIG))
+    assert {name: told.get(name) for name in stays} == stays
+    assert "hosts" not in told
+    assert told["icc"] is False
+    assert other.run(plaintext).rc == 7
+    assert docker_over_tls(other, address).rc == 0
+    info = json.loads(host.check_output("docker info --format '{{json .}}'"))
+    assert info["DockerRootDir"] == stays.get("data-root", "/var/lib/docker")
+    if "DOCKER_OPTS" in case:
+        assert info["Labels"] == ["team=build"]
+    if ran:
+        survivor()
+
+    again = harden()
+    assert "changed=0" in again.stdout.partition("PLAY RECAP")[2], again.stdout
+
+
+OPENSSL = """
+set -e
+mkdir -p /etc/docker/own && cd /etc/docker/own
+openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=own -keyout ca-key.pem -out ca.pem
+for name in server client; do
+  openssl req -newkey rsa:2048 -nodes -subj /CN=$name -keyout $name-key.pem -out $name.csr
+  printf 'subjectAltName=IP:%s\n' > $name.ext
+  openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 30 \
+    -extfile $name.ext -out $name.pem
+done
+"""
+
+
+def test_own_authority_and_flags(virgin, host, address, other, harden, start_survivor, survivor):
+    """A daemon with an openssl-made authority and --tlsverify flags goes over to ours."""
+    host.check_output("cat > /var/tmp/own.sh <<'END'\n%s\nEND" % (OPENSSL % address))
+    host.check_output("sh /var/tmp/own.sh")
+    own = "/etc/docker/own"
+    flags = "-H fd:// -H tcp://0.0.0.0:2376 --tlsverify --tlscacert=%s/ca.pem" % own
+    flags += " --tlscert=%s/server.pem --tlskey %s/server-key.pem " % (own, own)
+    set_up(host, {DROPIN: EXEC % (flags + CONTAINERD)})
+    start_survivor()
+    theirs = "curl --silent --cacert {0}/ca.pem --cert {0}/client.pem --key {0}/client-key.pem"
+    theirs = theirs.format(own) + " https://%s:2376/_ping" % address
+    assert host.run(theirs).stdout == "OK"
+    host.check_output("cat > /var/tmp/load.py <<'END'\n%s\nEND" % LOAD.read_text())
+    host.check_output("systemd-run --quiet --unit=load python3 /var/tmp/load.py %s" % address)
+
+    run = harden()
+
+    assert run.rc == 0, run.stdout
+    host.run("systemctl stop load.service")
+    load = json.loads(host.check_output("cat /var/tmp/load.json"))
+    print(load)
+    assert load["socket"]["lost"] == 0, load["socket"]["why"]
+    assert load["socket"]["slowest"] < 5  # no longer than a restart
+    assert docker_over_tls(other, address).rc == 0
+    assert host.run(theirs).rc != 0
+    assert "gave way: --tlsverify (ExecStart in %s line 3)" % DROPIN in run.stdout
+    survivor()
+    assert "changed=0" in harden().stdout.partition("PLAY RECAP")[2]
