@@ -32,12 +32,14 @@ docker_hosts:
     ansible_python_interpreter: /usr/bin/python3
     lab_network: {network}
     lab_gateway: {gateway}
-    # TCP for the lower half of the network, and a client on each host to reach the others with.
+    # TCP for the lower half of the network, a client on the controller, and one on each host to
+    # reach the others with.
     dockerd_listen: ["0.0.0.0:2376"]
     dockerd_listen_allow: ["{allowed}"]
     # The machine that carries the lab may not be allowed to raise limits above its own.
     dockerd_options: {{default-ulimits: {{nofile: {{Name: nofile, Soft: 8192, Hard: 16384}}}}}}
     dockerd_tls_clients:
+      - name: admin
       - name: operator
         hosts: "{{{{ groups['docker_hosts'] }}}}"
         user: root

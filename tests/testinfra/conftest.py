@@ -17,6 +17,13 @@ import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Tests of one host run one after the other, those of two hosts side by side."""
+    for item in items:
+        if hasattr(item, "callspec"):
+            item.add_marker(pytest.mark.xdist_group(item.callspec.params["_testinfra_host"]))
+
+
 @pytest.fixture(scope="session")
 def inventory(request) -> str:
     """The inventory's path."""
@@ -55,8 +62,8 @@ def info(host):
 
 
 @pytest.fixture
-def virgin(name, other):
-    """The host as after its first boot; the other one has its client certificate already."""
+def virgin(name):
+    """The host as after its first boot."""
     lab = Path(__file__).parents[1] / "lab" / "lab.py"
     subprocess.run([sys.executable, lab, "reset", name], check=True, stdout=subprocess.DEVNULL)
 

@@ -64,7 +64,7 @@ class Directory(Host):
     def tree(self):
         """Every file below the root with its contents and mode."""
         found = {}
-        for directory, _, names in os.walk(self.root):
+        for directory, _directories, names in os.walk(self.root):
             for name in names:
                 path = os.path.join(directory, name)
                 with open(path, "rb") as file:

@@ -256,7 +256,7 @@ def _through_systemd(host, words):
     host.put(SERVICE, "[Service]\nExecStart=/usr/sbin/dockerd\n")
     host.put(INSTANCE.command_dropin, dropin)
     unit = units.load(host, "docker.service")
-    assert {section for section, *_ in unit.assignments} == {"Service"}
+    assert {assignment[0] for assignment in unit.assignments} == {"Service"}
     return [word.text for word in units.command(host, unit)][1:]
 
 
@@ -569,3 +569,10 @@ def test_usr_merge(empty, host):
     assert host.told().service.path == SERVICE
     assert drift.gaps(host.seen()) == []
     assert isinstance(host, Host)
+
+
+@pytest.mark.parametrize("mode", ["0666", "432", "0667"])
+def test_a_socket_for_everybody_is_refused(host, mode):
+    """0660 without quotes is 432 by the time it is written."""
+    with pytest.raises(Refused, match="dockerd_socket_mode"):
+        host.plan(DESIRED, socket_dropin="[Socket]\nSocketMode=%s\n" % mode)

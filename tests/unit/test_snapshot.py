@@ -255,7 +255,8 @@ def test_a_pair_that_serves(tls):
     seen = tls.seen()
     assert seen.pair_problem == ""
     assert seen.leaves["/tls/cert.pem"][:1] == b"\x30"
-    assert set(seen.digests) == {"/tls/ca.pem", "/tls/cert.pem", INSTANCE.tls_socket_path}
+    units = {INSTANCE.tls_socket_path, INSTANCE.service_dropin}
+    assert set(seen.digests) == {"/tls/ca.pem", "/tls/cert.pem", *units}
     assert seen.digests[INSTANCE.tls_socket_path] == ""
 
 

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     if not os.path.isdir(given.root):
-        print("dockerd-validate: --root %s is no directory" % given.root, file=sys.stderr)
+        sys.stderr.write("dockerd-validate: --root %s is no directory\n" % given.root)
         return NO_VERDICT
     try:
         seen = snapshot.read(Instance(), Host(given.root), given.engine_version)

@@ -155,8 +155,7 @@ class _Reader:
 
     def object(self, path: Path, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for _ in self.items("}"):
-            at = self.at
+        for at in self.items("}"):
             if self.text[at : at + 1] != '"':
                 raise self.error(self.unexpected('a name in "quotes"'))
             key = self.string()
@@ -174,21 +173,19 @@ class _Reader:
 
     def array(self, path: Path, depth: int) -> list[Any]:
         found: list[Any] = []
-        for index in self.items("]"):
+        for index, _at in enumerate(self.items("]")):
             found.append(self.value((*path, index), depth + 1))
         return found
 
     def items(self, end: str) -> Iterator[int]:
-        """Stand before each item in turn, and behind ``end`` when there are no more."""
+        """Stand before each item in turn, and give its place; behind ``end`` after the last."""
         self.at += 1
         self.blank()
         if self.text[self.at : self.at + 1] == end:
             self.at += 1
             return
-        index = 0
         while True:
-            yield index
-            index += 1
+            yield self.at
             self.blank()
             character = self.text[self.at : self.at + 1]
             if character == end:
@@ -284,6 +281,13 @@ def problems(
 
 
 _SCALARS = {"bool": bool, "int": int, "str": str, "ip": str, "size": str}
+
+
+def _is(value: object, kind: type) -> bool:
+    """Whether a value is of a JSON type; to Python alone true is a number too."""
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
 _WANTED = {
     "bool": "true or false",
     "int": "a whole number",
@@ -490,7 +494,7 @@ class _Judge:
         if value is None:
             value = self.flags.get(name)
         row = DIRECTIVES[name]
-        return value if type(value) is _SCALARS.get(row.kind, type(value)) else None
+        return value if row.kind not in _SCALARS or _is(value, _SCALARS[row.kind]) else None
 
     def wrapped(self, outer: str, name: str) -> bool | None:
         """A boolean inside a wrapper object, which dockerd applies through the flag."""
@@ -650,7 +654,7 @@ class _Judge:
         return None
 
     def scalar(self, kind: str, value: Any) -> tuple[Path, str] | None:
-        if type(value) is not _SCALARS[kind]:
+        if not _is(value, _SCALARS[kind]):
             return (), _shown(value)
         if kind == "int" and not -(2**63) <= value < 2**63:
             return (), "a number of more than 64 bits"
@@ -723,7 +727,7 @@ class _Judge:
     def told(self, name: str, kind: type) -> Any:
         """A directive of this engine as the file has it, if it is of the right type."""
         value = self.data.get(name)
-        if name in self.refused or type(value) is not kind or not self.known(DIRECTIVES[name]):
+        if name in self.refused or not _is(value, kind) or not self.known(DIRECTIVES[name]):
             return None
         return value
 
@@ -777,7 +781,7 @@ class _Judge:
 
     def exec_options(self) -> None:
         for option in self.texts("exec-opts"):
-            key, _, value = (part.strip() for part in option.partition("="))
+            key, value = (part.strip() for part in option.partition("=")[::2])
             if key.lower() != "native.cgroupdriver" or not value:
                 effect = "does not start" if self.since(28, 0) else "ignores it"
                 fatal = self.since(28, 0)

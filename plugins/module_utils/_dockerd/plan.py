@@ -152,7 +152,7 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     read_files(plan.candidate, view)
     _check_effective(plan, kept if rewritten else None)
     plan.gaps = drift.gaps(plan.candidate)
-    _add_owner(plan, host)
+    _add_owner(plan, host, bool(desired.socket_dropin))
     _add_members(plan, host, desired.members)
     _add_dangers(plan)
     return plan
@@ -308,9 +308,9 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
         plan.files.append(FileChange(path, before, after, mode))
 
 
-def _add_owner(plan: Plan, host: Host) -> None:
+def _add_owner(plan: Plan, host: Host, owned: bool) -> None:
     mode = plan.candidate.socket_owner[2]
-    if mode & 0o007:
+    if owned and mode & 0o007:
         raise Refused(
             "dockerd_socket_mode: %04o lets everybody on the host use the socket, which is root."
             ' Quote the mode, as in "0660", or YAML reads another number.' % mode

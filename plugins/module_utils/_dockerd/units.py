@@ -168,7 +168,7 @@ def _text(host: Host, path: str) -> str | None:
 
 def _dropins(host: Host, name: str, search: tuple[str, ...]) -> list[str]:
     """Drop-ins by file name; of two with one name the more particular directory's counts."""
-    stem, _, kind = name.rpartition(".")
+    stem, kind = name.rpartition(".")[::2]
     # docker-tls.socket also listens to docker-.socket.d, systemd.unit(5).
     names = [name] + [
         "%s.%s" % (stem[: at + 1], kind) for at in range(len(stem) - 2, 0, -1) if stem[at] == "-"
@@ -263,7 +263,7 @@ def environment_file(text: str) -> list[tuple[str, str, int]]:
         counted = at
         line_end = text.index("\n", at)
         line = text[at:line_end]
-        name, equals, _ = line.partition("=")
+        name, equals = line.partition("=")[:2]
         if line.lstrip()[:1] in ("#", ";", "") or not equals:
             at = line_end + 1
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -82,15 +83,22 @@ def set_up(host, files: dict) -> None:
     host.run("systemctl daemon-reload && systemctl restart docker.socket docker.service")
 
 
-def docker_over_tls(other, address: str):
-    """Ask the host's daemon from another machine, with the leaf that machine has."""
-    return other.run(
-        "DOCKER_CERT_PATH=/root/.docker/operator docker --tlsverify -H tcp://%s:2376 info" % address
-    )
+@pytest.fixture
+def curl(inventory, address):
+    """Ask the daemon for /_ping from the controller, which is another machine, as its client."""
+    client = Path(inventory).parent / "dockerd-clients" / "admin"
+
+    def ask(url: str) -> subprocess.CompletedProcess:
+        files = {"cacert": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
+        options = [word for name in files for word in ("--" + name, client / files[name])]
+        command = ["curl", "--silent", "--max-time", "3", *options, url % address]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    return ask
 
 
 @pytest.mark.parametrize("case", SETUPS)
-def test_adopted(case, virgin, host, address, other, harden, start_survivor, survivor):
+def test_adopted(case, virgin, host, curl, harden, start_survivor, survivor):
     files, stays, named = SETUPS[case]
     set_up(host, files)
     ran = host.run("systemctl is-active docker.service").stdout.strip() == "active"
@@ -98,9 +106,8 @@ def test_adopted(case, virgin, host, address, other, harden, start_survivor, sur
     if ran:
         assert host.run("docker info").rc == 0
         start_survivor()
-    plaintext = "curl --silent --max-time 3 http://%s:2375/_ping" % address
     if "0.0.0.0" in str(files):
-        assert (other.run(plaintext).stdout == "OK") == ran
+        assert (curl("http://%s:2375/_ping").stdout == "OK") == ran
 
     run = harden()
     assert run.rc == 0, run.stdout
@@ -112,8 +119,8 @@ def test_adopted(case, virgin, host, address, other, harden, start_survivor, sur
     assert {name: told.get(name) for name in stays} == stays
     assert "hosts" not in told
     assert told["icc"] is False
-    assert other.run(plaintext).rc == 7
-    assert docker_over_tls(other, address).rc == 0
+    assert curl("http://%s:2375/_ping").returncode == 7
+    assert curl("https://%s:2376/_ping").stdout == "OK"
     info = json.loads(host.check_output("docker info --format '{{json .}}'"))
     assert info["DockerRootDir"] == stays.get("data-root", "/var/lib/docker")
     if "DOCKER_OPTS" in case:
@@ -138,7 +145,7 @@ done
 """
 
 
-def test_own_authority_and_flags(virgin, host, address, other, harden, start_survivor, survivor):
+def test_own_authority_and_flags(virgin, host, address, curl, harden, start_survivor, survivor):
     """A daemon with an openssl-made authority and --tlsverify flags goes over to ours."""
     host.check_output("cat > /var/tmp/own.sh <<'END'\n%s\nEND" % (OPENSSL % address))
     host.check_output("sh /var/tmp/own.sh")
@@ -161,7 +168,7 @@ def test_own_authority_and_flags(virgin, host, address, other, harden, start_sur
     print(load)
     assert load["socket"]["lost"] == 0, load["socket"]["why"]
     assert load["socket"]["slowest"] < 5  # no longer than a restart
-    assert docker_over_tls(other, address).rc == 0
+    assert curl("https://%s:2376/_ping").stdout == "OK"
     assert host.run(theirs).rc != 0
     assert "gave way: --tlsverify (ExecStart in %s line 3)" % DROPIN in run.stdout
     survivor()
