@@ -43,8 +43,8 @@ test-all: test ## The same with a host of Debian testing
 
 lint: venv ## ansible-lint, ruff, vermin, import-linter, shellcheck, changelog
 	ansible-lint --strict
-	ruff check plugins tests
-	ruff format --check plugins tests
+	ruff check plugins tests docs
+	ruff format --check plugins tests docs
 	vermin --target=3.8- --no-tips --violations plugins
 	PYTHONPATH=plugins/module_utils lint-imports
 	shellcheck --severity=warning .ci/run tests/*.sh tests/lab/*.sh

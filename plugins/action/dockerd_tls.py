@@ -75,6 +75,7 @@ class ActionModule(ActionBase):
         requests = first.pop("requests", {})
         if first.get("failed"):
             return first
+        _check_asked(requests, options)
         leaves = {name: _leaf(name, asked, options, common) for name, asked in requests.items()}
         _check_claims(leaves.values(), options, task_vars)
         answers = signer.answers(requests, leaves, task_vars["inventory_hostname"])
@@ -162,6 +163,17 @@ def _leaf(name: str, asked: dict, options: dict, common: dict) -> Leaf:
         sans=tuple(asked["sans"]),
         **common,
     )
+
+
+def _check_asked(requests: dict, options: dict) -> None:
+    """A host must not get a certificate that nobody wants it to have."""
+    clients = {one["name"] for one in options["clients"]}
+    unasked = sorted(set(requests) - clients) if options["usage"] == "client" else []
+    if unasked or (options["usage"] == "server" and len(requests) > 1):
+        raise Refused(
+            "This host asks for certificates of %s, which are not in dockerd_tls_clients. Nothing "
+            "was signed; look at who answers there." % ", ".join(unasked or sorted(requests))
+        )
 
 
 def _check_claims(leaves, options: dict, task_vars: dict) -> None:

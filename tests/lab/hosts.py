@@ -276,9 +276,10 @@ class Host:
 
         :raises LabError: the host died or did not get there.
         """
-        deadline = time.monotonic() + BOOT_SECONDS
-        while time.monotonic() < deadline:
-            if not self.running():
+        begun = time.monotonic()
+        while time.monotonic() < begun + BOOT_SECONDS:
+            # A process that is being started has no arguments to be known by for a moment.
+            if not self.running() and time.monotonic() > begun + 1:
                 break
             state = self.state()
             if state in ("running", "degraded"):

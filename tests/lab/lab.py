@@ -28,6 +28,8 @@ docker_hosts:
     ansible_ssh_common_args: >-
       -o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null
       -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes
+    # Two labs may use one address; what Ansible keeps of connections is told apart by address only.
+    ansible_control_path_dir: {state}/cp
     ansible_ssh_pipelining: true
     ansible_python_interpreter: /usr/bin/python3
     lab_network: {network}
@@ -100,6 +102,7 @@ def write_inventory() -> None:
     known_hosts = machine.STATE / "known_hosts"
     known_hosts.write_text("".join(host.known for host in running))
     text = INVENTORY.format(
+        state=machine.STATE,
         key=hosts.KEY,
         known_hosts=known_hosts,
         network=machine.NETWORK,

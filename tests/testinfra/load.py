@@ -4,10 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Ask a daemon's unix socket and a container without pause until told to stop; count the losses.
 
-Runs on the host, whose address it is given: at that address a published port is reached as from
-another machine, by the packet filter. (At 127.0.0.1 it is reached through docker-proxy, which is
-part of dockerd and pauses with it.) Writes /var/tmp/load.json on SIGTERM, and ends by itself after
-five minutes.
+Runs on the host, and is given two addresses: the container's own, and the host's, where the port
+that it publishes is reached through the packet filter as from another machine. Writes
+/var/tmp/load.json on SIGTERM, and ends by itself after five minutes.
 """
 
 import json
@@ -52,6 +51,7 @@ signal.signal(signal.SIGTERM, lambda *_rest: stop.set())
 loads = {
     "socket": Load(socket.AF_UNIX, "/run/docker.sock", b"GET /_ping HTTP/1.0\r\n\r\n", 0.0005),
     "container": Load(socket.AF_INET, (sys.argv[1], 8080), b"GET / HTTP/1.0\r\n\r\n", 0.02),
+    "published": Load(socket.AF_INET, (sys.argv[2], 8080), b"GET / HTTP/1.0\r\n\r\n", 0.02),
 }
 for load in loads.values():
     load.start()

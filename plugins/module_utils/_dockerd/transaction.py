@@ -365,7 +365,7 @@ def activate(plan: Plan, host: Host, timeout: float) -> None:
         _systemctl(instance, host, "stop", *_known(plan.candidate.told, instance))
         _systemctl(instance, host, "start", instance.socket, timeout=timeout)
         _systemctl(instance, host, "start", instance.service, timeout=timeout)
-    elif drift.RESTART_TLS in needs:
+    elif drift.RESTART_TLS in needs and plan.candidate.told.tls_socket is not None:
         # The service requires this socket and so restarts with it, systemd.unit(5) Requires=.
         _systemctl(instance, host, "restart", instance.tls_socket, timeout=timeout)
     else:

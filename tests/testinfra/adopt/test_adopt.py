@@ -158,7 +158,9 @@ def test_own_authority_and_flags(virgin, host, address, curl, harden, start_surv
     theirs = theirs.format(own) + " https://%s:2376/_ping" % address
     assert host.run(theirs).stdout == "OK"
     host.check_output("cat > /var/tmp/load.py <<'END'\n%s\nEND" % LOAD.read_text())
-    host.check_output("systemd-run --quiet --unit=load python3 /var/tmp/load.py %s" % address)
+    host.check_output(
+        f"systemd-run --quiet --unit=load python3 /var/tmp/load.py {address} {address}"
+    )
 
     run = harden()
 
@@ -173,3 +175,26 @@ def test_own_authority_and_flags(virgin, host, address, curl, harden, start_surv
     assert "gave way: --tlsverify (ExecStart in %s line 3)" % DROPIN in run.stdout
     survivor()
     assert "changed=0" in harden().stdout.partition("PLAY RECAP")[2]
+
+
+def test_listeners_move_close_and_open(virgin, host, curl, harden, start_survivor, survivor):
+    """What leaves the variables leaves the host."""
+    start_survivor()
+    assert harden().rc == 0
+    assert curl("https://%s:2376/_ping").stdout == "OK"
+
+    moved = harden(dockerd_listen=["0.0.0.0:2377"])
+    assert moved.rc == 0, moved.stdout
+    assert curl("https://%s:2377/_ping").stdout == "OK"
+    assert curl("https://%s:2376/_ping").returncode == 7
+
+    closed = harden(dockerd_listen=[])
+    assert closed.rc == 0, closed.stdout
+    assert curl("https://%s:2377/_ping").returncode == 7
+    assert not host.file("/etc/systemd/system/docker-tls.socket").exists
+    assert "tls" not in host.check_output("cat %s" % CONFIG)
+    assert "changed=0" in harden(dockerd_listen=[]).stdout.partition("PLAY RECAP")[2]
+
+    assert harden().rc == 0
+    assert curl("https://%s:2376/_ping").stdout == "OK"
+    survivor()

@@ -30,3 +30,10 @@ def test_the_container_answered_throughout(load):
     print("container:", load["container"])
     assert load["container"]["requests"] > 500
     assert load["container"]["lost"] == 0, load["container"]["why"]
+
+
+def test_the_published_port_paused_for_a_moment(load):
+    """dockerd writes its packet filter rules anew when it starts; README.md, Promises."""
+    print("published port:", load["published"])
+    assert load["published"]["requests"] > 500
+    assert load["published"]["lost"] * 0.02 < 1  # seconds

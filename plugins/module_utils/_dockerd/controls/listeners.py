@@ -53,6 +53,7 @@ CONTROLS = [
         " closes TCP.",
         _verified,
         {"1.6": "2.7", "1.7": "2.7", "1.8": "2.8"},
+        blocks=True,
     ),
     Control(
         "listener-refuses-strangers",
