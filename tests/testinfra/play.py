@@ -14,7 +14,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 HARDEN = PROJECT / "playbooks" / "harden.yml"
-CALLBACKS = Path(__file__).resolve().parent / "callbacks"
+CALLBACKS = PROJECT / "tests" / "testinfra" / "callbacks"
+ON_HOST = PROJECT / "tests" / "testinfra" / "on_host"
 
 
 @dataclass(frozen=True)

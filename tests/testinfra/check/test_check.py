@@ -13,8 +13,7 @@ import pytest
 import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
-HERE = Path(__file__).resolve().parent
-LOOK = HERE.parent / "on_host" / "look.py"
+LOOK = play.ON_HOST / "look.py"
 # What lives by itself on any host: logs, clocks and random seeds, dockerd's own data, and the
 # index that apt builds anew for whoever asks it something, as Ansible's package module does.
 ALIVE = ("/var/log", "/var/lib/systemd", "/var/lib/docker", "/var/lib/containerd", "/var/cache/apt")
