@@ -54,7 +54,7 @@ sanity: venv ## ansible-test sanity and antsibull-docs
 	tests/sanity.sh
 
 unit: venv ## The tests of the core
-	pytest
+	pytest --numprocesses 2
 
 scenarios: venv ## Every Molecule scenario, on the lab
 	python tests/scenarios.py
