@@ -198,3 +198,32 @@ def test_listeners_move_close_and_open(virgin, host, curl, harden, start_survivo
     assert harden().rc == 0
     assert curl("https://%s:2376/_ping").stdout == "OK"
     survivor()
+
+
+def test_socket_changes_hands_at_once(virgin, host, harden):
+    """The live socket takes its new owner without a restart, systemd.socket(5) only at the next."""
+    assert harden(dockerd_listen=[]).rc == 0
+    host.check_output("groupadd ci && useradd --groups docker builder && useradd stranger")
+    process = host.check_output("systemctl show docker.service --property=MainPID")
+    asked = "su builder -s /bin/sh -c 'docker version'"
+    assert host.run(asked).rc == 0
+
+    run = harden(dockerd_listen=[], dockerd_socket_group="ci", dockerd_socket_group_members=[])
+    assert run.rc == 0, run.stdout
+    socket = host.file("/run/docker.sock")
+    assert (socket.user, socket.group, socket.mode) == ("root", "ci", 0o660)
+    assert host.check_output("systemctl show docker.service --property=MainPID") == process
+    assert "permission denied" in host.run(asked).stderr
+
+    members = {"dockerd_socket_group": "ci", "dockerd_socket_group_members": ["builder"]}
+    assert harden(dockerd_listen=[], **members).rc == 0
+    assert host.run(asked).rc == 0
+    assert "permission denied" in host.run("su stranger -s /bin/sh -c 'docker version'").stderr
+    assert "changed=0" in harden(dockerd_listen=[], **members).stdout.partition("PLAY RECAP")[2]
+    host.check_output("systemctl restart docker.socket docker.service")
+    assert host.file("/run/docker.sock").group == "ci"
+
+    unknown = harden(dockerd_listen=[], dockerd_socket_group="nobody-knows")
+    assert unknown.rc != 0
+    assert "nothing was changed" in unknown.stdout
+    assert "nobody-knows" in unknown.stdout
