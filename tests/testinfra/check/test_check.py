@@ -32,6 +32,7 @@ PLACES = (
 STATE = "/var/lib/hardened-docker"
 TLS = "Keep the daemon's key, certificate and trust"
 CLIENTS = "Keep the clients that live on this host"
+CLIENTS_HERE = "Keep the clients that live on the controller"
 DAEMON = "Bring the daemon to its desired state"
 # Ten seconds less than the 90 days that the leaf was given; more than that have gone by.
 DUE = {"dockerd_tls_renew_before": "%ds" % (90 * 86400 - 10), "dockerd_tls_clock_skew": "5s"}
@@ -71,9 +72,9 @@ class Story:
         return seen
 
     def look_here(self) -> dict:
-        """What the inventory's directory holds but for the hosts' disks, and the playbooks."""
+        """The playbooks, and what lies beside the inventory but disks and open connections."""
         here = Path(self.inventory).parent
-        leave = ["-%s" % (here / name) for name in ("hosts", "cache")]
+        leave = ["-%s" % (here / name) for name in ("hosts", "cache", "cp")]
         words = [str(LOOK), str(here), str(play.HARDEN.parent), *leave]
         return json.loads(play.output("python3", *words))
 
@@ -121,7 +122,9 @@ def test_check_of_a_virgin_host_changes_nothing(story):
 
 def test_check_predicts_the_tasks_that_change(story, name):
     assert story.predicted.changed(name) == story.done.changed(name)
-    assert len(story.done.changed(name)) == 3
+    changed = {task.rpartition(" : ")[2] for task in story.done.changed(name)}
+    canary = {CLIENTS_HERE} if name == story.names[0] else set()
+    assert changed == {TLS, CLIENTS, DAEMON} | canary
 
 
 def test_check_predicts_the_files(story, name):
@@ -138,7 +141,7 @@ def test_check_predicts_the_files_on_the_controller(story, inventory):
         path
         for entry in story.predicted.results
         for path in entry["result"].get("controller_files", [])
-    }
+    } | set(story.predicted.of(story.names[0], CLIENTS_HERE)["files"])
     # What a run found is new in each run, and the lock holds nothing.
     report = str(Path(inventory).parent / "dockerd-report.json")
     lock = str(Path(inventory).parent / "dockerd-authority" / ".lock")

@@ -90,16 +90,19 @@ class Story:
             for name, host in fleet.hosts.items()
             for path in (SERVER_KEY, CLIENT_KEY)
         }
-        self.authorities = {
+        self.controllers = {
             purpose: secret((authority / purpose / "ca-key.pem").read_text(), PASSPHRASE)
             for purpose in ("servers", "clients")
         }
+        (person,) = (authority / "people").glob("*/key.pem")
+        self.controllers["person"] = secret(person.read_text())
 
     def variables(self, path: Path, passphrase: str) -> str:
         """The operator's vault, as a file of variables."""
         content = {
             "dockerd_tls_authority_passphrase": passphrase,
             "dockerd_tls_authority_directory": str(self.authority),
+            "dockerd_tls_client_directory": str(self.authority / "people"),
         }
         path.write_text(json.dumps(content))
         path.chmod(0o600)
@@ -107,7 +110,7 @@ class Story:
 
     @property
     def secrets(self) -> dict:
-        every = {**self.keys, **self.authorities}
+        every = {**self.keys, **self.controllers}
         found = {name: traces(value) for name, value in every.items()}
         return {
             **found,
@@ -180,7 +183,8 @@ def test_no_process_held_a_secret(story):
 def test_no_file_held_a_key_but_where_it_belongs(story):
     """Not for a moment, and not for other eyes: a new key waits beside the live one."""
     homes = dict.fromkeys(story.fleet.hosts, ("/etc/docker/tls/", "/root/.docker/operator/"))
-    homes["controller"] = (str(story.authority / "servers"), str(story.authority / "clients"))
+    kinds = ("servers", "clients", "people")
+    homes["controller"] = tuple(str(story.authority / kind) for kind in kinds)
     for machine, seen in story.seen.items():
         print(machine, len(seen["files"]), "files")
         for path, versions in seen["files"].items():
