@@ -129,9 +129,7 @@ def main() -> None:
     failing = [] if level == "never" else findings.at_least(found, level)
     if failing:
         listed = "; ".join("%s (%s)" % (one.control.id, one.evidence) for one in failing)
-        module.fail_json(
-            msg="%d findings at %s or above: %s" % (len(failing), level, listed), **result
-        )
+        module.fail_json(msg="Findings at %s or above: %s" % (level, listed), **result)
     module.exit_json(**result)
 
 

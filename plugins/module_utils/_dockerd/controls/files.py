@@ -83,7 +83,7 @@ CONTROLS = [
     Control(
         "socket-owner",
         "The unix socket belongs to whom its unit says, and to nobody else",
-        "high",
+        "critical",
         "Whoever can write to the socket is root on the host.",
         "Set dockerd_socket_user, dockerd_socket_group and dockerd_socket_mode.",
         _socket,
