@@ -213,6 +213,8 @@ def main() -> None:
         given["tls_socket"],
         given["socket_group_members"],
     )
+    if given["timeout"] < 1:
+        module.fail_json(msg="dockerd_timeout: %d is no time to come up in" % given["timeout"])
     dangers = ("container_stop", "hidden_data")
     try:
         outcome = carry_out(

@@ -576,3 +576,37 @@ def test_a_socket_for_everybody_is_refused(host, mode):
     """0660 without quotes is 432 by the time it is written."""
     with pytest.raises(Refused, match="dockerd_socket_mode"):
         host.plan(DESIRED, socket_dropin="[Socket]\nSocketMode=%s\n" % mode)
+
+
+LISTENING = "[Socket]\nListenStream=%s\nService=docker.service\n"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0.0.0.0:99999", "localhost:2376", "tcp://0.0.0.0:2376", "0", "::1:2376", "[10.0.0.1]:2376"],
+)
+def test_a_listener_that_systemd_would_not_take_is_refused(host, value):
+    with pytest.raises(Refused, match="dockerd_listen: "):
+        host.plan(DESIRED, tls_socket=LISTENING % value)
+
+
+@pytest.mark.parametrize("value", ["0.0.0.0:2376", "[::]:2376", "2376", "[fe80::1]:65535"])
+def test_a_listener_that_systemd_takes(host, value):
+    assert host.plan(DESIRED, tls_socket=LISTENING % value).candidate.told.tcp[0].port
+
+
+@pytest.mark.parametrize("value", ["garbage", "10.0.0.0/40", "localhost 1.2.3"])
+def test_a_filter_that_systemd_would_pass_over_is_refused(host, value):
+    text = LISTENING % "0.0.0.0:2376" + "IPAddressAllow=%s\n" % value
+    with pytest.raises(Refused, match="dockerd_listen_allow: "):
+        host.plan(DESIRED, tls_socket=text)
+
+
+def test_what_somebody_changed_of_ours_is_displaced(host):
+    """Ours was false, somebody made it true: it goes back, and that is said."""
+    seen = host.seen()
+    seen.told.document.data["icc"] = True
+    seen.manifest.owned = {"icc": True}
+    seen.manifest.applied = {"data": {"icc": False}}
+    made = plan.make(seen, host, plan.Desired({"icc": False}))
+    assert made.displaced == {"icc (%s)" % seen.told.config_path: True}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,7 @@ from .snapshot import (
     strings,
 )
 
+_WORDS = ("any", "localhost", "link-local", "multicast")  # that IPAddressAllow= knows
 UNIT_MODE = 0o644
 CONFIG_MODE = 0o644
 SECRET_MODE = 0o600  # for a daemon.json with a proxy's password in it
@@ -150,7 +152,10 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
         missing_owners={},
     )
     read_files(plan.candidate, view)
+    _check_listeners(plan.candidate.told)
     _check_effective(plan, kept if rewritten else None)
+    if snapshot.does and not snapshot.does.starts_at_boot(instance):
+        plan.notes.append("%s is disabled: it does not come back after a reboot" % instance.service)
     plan.gaps = drift.gaps(plan.candidate)
     _add_owner(plan, host, bool(desired.socket_dropin))
     _add_members(plan, host, desired.members)
@@ -190,6 +195,36 @@ def _command(plan: Plan, base, directives: dict) -> tuple[list[str], dict]:
     if displaced or plan.hosts:
         _check_rewritable(base)
     return [base.words[0].text, *hosts, *kept], displaced
+
+
+def _check_listeners(told) -> None:
+    """Refuse what systemd.socket(5) and systemd.resource-control(5) would not take, or drop."""
+    unit = told.tls_socket
+    for setting in unit.settings("Socket", "ListenStream") if unit else []:
+        host, port = setting.value.rpartition(":")[::2]
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not (port.isdecimal() and 0 < int(port) < 65536 and _address(bare, bare != host)):
+            raise Refused(
+                "dockerd_listen: %r is no address and port. Write them as in 0.0.0.0:2376 or"
+                " [::]:2376; names are not looked up." % setting.value
+            )
+    for setting in unit.settings("Socket", "IPAddressAllow") if unit else []:
+        for word in setting.value.split():
+            try:
+                word in _WORDS or ipaddress.ip_network(word, strict=False)
+            except ValueError:
+                raise Refused(
+                    "dockerd_listen_allow: %r is no address, no network and none of %s; systemd"
+                    " would pass over it, and its clients would be locked out."
+                    % (word, ", ".join(_WORDS))
+                ) from None
+
+
+def _address(text: str, bracketed: bool) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == (6 if bracketed else 4)
+    except ValueError:
+        return text == ""  # a bare port listens on every address
 
 
 def _check_rewritable(base) -> None:
@@ -276,6 +311,12 @@ def _merge(plan: Plan, base, directives: dict, kept: list[str]) -> bytes | None:
         # As config.merge has it for a driver in the file: its options would not fit.
         directives = {name: value for name, value in directives.items() if name != "log-opts"}
         plan.notes.append("log-opts is left out: it belongs to another log-driver than the host's")
+    applied = manifest.applied.get("data") or {}
+    for name in directives:
+        # Ours, and somebody changed it since.
+        if name in manifest.owned and name in told.data and name in applied:
+            if not config.same(told.data[name], applied[name]):
+                plan.displaced["%s (%s)" % (name, told.config_path)] = told.data[name]
     merged = config.merge(told.data, directives, manifest.owned, drop)
     plan.owned, plan.foreign, plan.left = merged.owned, merged.foreign, merged.left
     for name, value in merged.displaced.items():

@@ -142,6 +142,11 @@ class Does:
         """Whether systemd holds a unit to be up."""
         return self.units.get(unit, {}).get("ActiveState") == "active"
 
+    def starts_at_boot(self, instance: Instance) -> bool:
+        """Whether systemd brings the daemon, or the socket that starts it, up at boot."""
+        states = [self.units.get(unit, {}).get("UnitFileState") for unit in instance.units[:2]]
+        return any(state != "disabled" for state in states)
+
     @property
     def swarm(self) -> bool:
         """Whether this host is in a swarm."""
@@ -471,7 +476,7 @@ def leaf(pem: bytes | None) -> bytes:
 def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
     does = Does()
-    wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen"
+    wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen,UnitFileState"
     shown = host.run([*instance.systemctl, "show", *instance.units, wanted])
     for block in shown.out.split("\n\n"):
         properties: dict = {}

@@ -85,7 +85,19 @@ def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Out
     journal = read_journal(instance, host)
     lost: list = []
     if journal and not check:
-        lost = restore(instance, host, journal, timeout)
+        begun = time.time()
+        try:
+            lost = restore(instance, host, journal, timeout)
+        except HostError as error:
+            raise HostError(
+                "An interrupted run cannot be rolled back: %s. The daemon said: %s. The former"
+                " files are in %s."
+                % (
+                    error,
+                    daemon_words(instance, host, begun) or "nothing",
+                    instance.journal_directory,
+                )
+            ) from error
     elif journal:
         host = Candidate(host, {entry["path"]: entry["data"] for entry in journal.files})
     before = reading.read(instance, host)
@@ -209,12 +221,15 @@ def _validate(plan: Plan, host: Host) -> list[str]:
 def keep(plan: Plan, host: Host) -> Journal:
     """Put the former state on disk, before the first change."""
     instance, does = plan.snapshot.instance, plan.snapshot.does
+    # Where live-restore cannot be, the operator has accepted that they stop; to write it into the
+    # former file of a swarm node would keep even the former daemon from starting.
+    given_up = does.swarm or "dockerd_allow_container_stop" in plan.dangers
     journal = Journal(
         inode=list(plan.inode[0]) if plan.inode else None,
         members=list(plan.members[:2]) if plan.members else None,
         identity=does.process.identity if does.process else None,
         active=does.answers,
-        containers={name: list(entry) for name, entry in does.containers.items()},
+        containers={} if given_up else {name: list(it) for name, it in does.containers.items()},
         live_restore=bool(does.info.get("LiveRestoreEnabled")),
         by_flag=plan.snapshot.told.flag("live-restore") is not None,
         config_path=plan.snapshot.told.config_path,
