@@ -227,3 +227,33 @@ def test_socket_changes_hands_at_once(virgin, host, harden):
     assert unknown.rc != 0
     assert "nothing was changed" in unknown.stdout
     assert "nobody-knows" in unknown.stdout
+
+
+def test_a_swarm_node_hardens_and_rolls_back_without_live_restore(
+    virgin, host, address, harden, start_survivor
+):
+    """dockerd refuses live-restore on a swarm node, so neither the plan nor the way back has it."""
+    host.check_output("docker swarm init --advertise-addr %s" % address)
+    start_survivor()
+    refused = harden(dockerd_listen=[])
+    assert refused.rc != 0
+    assert "dockerd_allow_container_stop" in refused.stdout
+
+    process = host.check_output("systemctl show docker.service --property=MainPID")
+    broken = harden(
+        dockerd_listen=[],
+        dockerd_options={"storage-driver": "zfs"},
+        dockerd_allow_container_stop=True,
+        dockerd_allow_hidden_data=True,
+    )
+    assert broken.rc != 0
+    assert "the former state was put back. Cause" in broken.stdout
+    assert host.check_output("systemctl show docker.service --property=MainPID") != process
+    assert not host.file(CONFIG).exists
+    assert host.check_output("docker info --format '{{.Swarm.LocalNodeState}}'") == "active"
+
+    run = harden(dockerd_listen=[], dockerd_allow_container_stop=True)
+    assert run.rc == 0, run.stdout
+    assert "live-restore is left out" in run.stdout
+    assert "live-restore" not in host.check_output("cat %s" % CONFIG)
+    assert "changed=0" in harden(dockerd_listen=[]).stdout.partition("PLAY RECAP")[2]
