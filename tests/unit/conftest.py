@@ -10,7 +10,7 @@ import json
 import os
 
 import pytest
-from _dockerd import plan, snapshot
+from _dockerd import plan, snapshot, told
 from _dockerd.host import Host
 from _dockerd.instance import Instance
 from cryptography import x509
@@ -72,7 +72,7 @@ class Directory(Host):
         return found
 
     def told(self, version="26.1.5"):
-        return snapshot.read_told(Instance(), self, version)
+        return told.read_told(Instance(), self, version)
 
     def seen(self, version="26.1.5"):
         return snapshot.read(Instance(), self, version)

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 from _dockerd import findings
 from _dockerd.controls import CONTROLS, files
+from _dockerd.does import Does, Process
 from _dockerd.host import Stat
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Does, Manifest, Process, Read
+from _dockerd.snapshot import Manifest, Read
 from conftest import CONFIG, SERVICE, SOCKET
 
 INSTANCE = Instance()

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 from _dockerd import drift
+from _dockerd.does import Does, Process
 from _dockerd.drift import RELOAD, RESTART, RESTART_TLS, RESTART_UNIX
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Does, Manifest, Process, Read
+from _dockerd.snapshot import Manifest, Read
 from conftest import CONFIG
 
 INSTANCE = Instance()

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import pytest
 from _dockerd import drift, plan, snapshot, transaction, units
+from _dockerd.does import Does, Process
 from _dockerd.errors import Refused
 from _dockerd.host import Candidate, Host, Stat
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Does, Process, Read
+from _dockerd.snapshot import Read
 from conftest import CONFIG, SERVICE, SOCKET, Directory
 from hypothesis import given
 from hypothesis import strategies as st

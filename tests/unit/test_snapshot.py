@@ -8,9 +8,11 @@ import json
 import os
 
 import pytest
-from _dockerd import snapshot
+from _dockerd import does, snapshot, told
+from _dockerd.does import Does, Process
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Does, Listener, Manifest, Process, Snapshot, Told
+from _dockerd.snapshot import Manifest, Snapshot
+from _dockerd.told import Listener, Told
 from conftest import CONFIG, SERVICE
 
 INSTANCE = Instance()
@@ -134,7 +136,7 @@ def test_what_cannot_be_read_is_neither_broken_nor_absent(host):
     ],
 )
 def test_listen_stream(value, host, port, path):
-    assert snapshot.activated(value, "x") == Listener(value, "x", host, port, path)
+    assert told.activated(value, "x") == Listener(value, "x", host, port, path)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_listen_stream(value, host, port, path):
     ],
 )
 def test_hosts(value, host, port, path):
-    assert snapshot.endpoint(value, "x", Told(CONFIG)) == Listener(value, "x", host, port, path)
+    assert told.endpoint(value, "x", Told(CONFIG)) == Listener(value, "x", host, port, path)
 
 
 def test_the_default_port_depends_on_tls(host):
@@ -390,11 +392,11 @@ def test_the_live_process_is_read():
     """This very process, which the kernel describes as it does dockerd."""
     from _dockerd.host import Host
 
-    process = snapshot._process(Host(), os.getpid())
+    process = does._process(Host(), os.getpid())
     assert process.pid == os.getpid()
     assert process.identity[1] == os.getpid()
-    assert process.identity[0] == snapshot.boot_id(Host())
-    assert snapshot._process(Host(), 2**22 + 1) is None
+    assert process.identity[0] == does.boot_id(Host())
+    assert does._process(Host(), 2**22 + 1) is None
     with open("/proc/self/cmdline", "rb") as file:
         assert process.argv == file.read().decode().split("\0")[:-1]
 
@@ -408,5 +410,5 @@ def test_listening_ports_are_seen():
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        inodes = snapshot._ports(Host())[port]
-        assert inodes & snapshot._sockets(Host(), os.getpid())
+        inodes = does._ports(Host())[port]
+        assert inodes & does._sockets(Host(), os.getpid())

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 from _dockerd import transaction
+from _dockerd.does import Does, Process
 from _dockerd.errors import HostError
 from _dockerd.host import Stat
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Does, Process
 from conftest import CONFIG
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to root")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from . import units
 from .directives import DIRECTIVES
-from .snapshot import Snapshot, activated, strings
+from .snapshot import Snapshot
+from .told import activated, strings
 
 RELOAD, RESTART = "reload", "restart"
 # The service cannot keep running while one of its sockets is made anew: both restart together.

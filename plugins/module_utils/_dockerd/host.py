@@ -196,6 +196,13 @@ class Host:
             raise HostError("%s is more than the %d bytes that are read" % (path, limit), path=path)
         return data
 
+    def optional(self, path: str) -> bytes | None:
+        """The bytes of a regular file; None where they cannot be read."""
+        try:
+            return self.read(path)
+        except (FileNotFoundError, HostError):
+            return None
+
     def predicted(self, path: str) -> bool:
         """Whether the file's contents are not known yet; see :class:`Candidate`."""
         return False

@@ -13,15 +13,8 @@ from . import config, drift, units
 from .errors import Refused
 from .findings import redact
 from .host import Candidate, Host
-from .snapshot import (
-    TLS_DIRECTIVES,
-    Manifest,
-    Snapshot,
-    activated,
-    read_files,
-    read_told,
-    strings,
-)
+from .snapshot import Manifest, Snapshot, read_files
+from .told import TLS_DIRECTIVES, activated, read_told, strings
 
 _WORDS = ("any", "localhost", "link-local", "multicast")  # that IPAddressAllow= knows
 UNIT_MODE = 0o644

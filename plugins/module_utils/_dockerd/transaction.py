@@ -17,12 +17,14 @@ from dataclasses import dataclass, field, replace
 from . import config, drift
 from . import snapshot as reading
 from .controls import CONTROLS
+from .does import boot_id
 from .errors import HostError, Refused, RolledBack
 from .findings import FAILED, Finding, judge, redact
 from .host import Candidate, Host
 from .instance import Instance
 from .plan import Desired, Plan, make
-from .snapshot import SERVICE_PATH, Snapshot
+from .snapshot import Snapshot
+from .told import SERVICE_PATH, TLS_DIRECTIVES
 
 VALIDATES = (23, 0)  # the first engine with dockerd --validate, moby 8f80e55111
 ROOM = 1024 * 1024  # bytes that must be free before anything is written
@@ -195,9 +197,9 @@ def _validate(plan: Plan, host: Host) -> list[str]:
     data = dict(told.data)
     # dockerd --validate creates the user and its id ranges, moby daemon/daemon_unix.go.
     data.pop("userns-remap", None)
-    predicted = [data.get(name) for name in reading.TLS_DIRECTIVES[2:]]
+    predicted = [data.get(name) for name in TLS_DIRECTIVES[2:]]
     if any(isinstance(path, str) and not host.stat(path) for path in predicted):
-        for name in reading.TLS_DIRECTIVES:
+        for name in TLS_DIRECTIVES:
             data.pop(name, None)
     flags = [
         word
@@ -464,7 +466,7 @@ def lost_containers(instance: Instance, host: Host, journal: Journal) -> list[st
 
     One that ended by itself, or was removed by its owner meanwhile, is not lost.
     """
-    if journal.identity and journal.identity[0] != reading.boot_id(host):
+    if journal.identity and journal.identity[0] != boot_id(host):
         return []  # the host was restarted meanwhile, which no container survives
     lost = []
     for name, (label, pid) in journal.containers.items():

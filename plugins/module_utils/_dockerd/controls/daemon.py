@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from .. import config
 from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
-from ..snapshot import Snapshot, strings
+from ..snapshot import Snapshot
+from ..told import strings
 
 
 def _cis(old: str, new: str) -> dict:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from ..findings import Control, Verdict, broken, not_applicable, unknown
-from ..snapshot import TLS_DIRECTIVES, Snapshot
+from ..snapshot import Snapshot
+from ..told import TLS_DIRECTIVES
 
 _LATER = ("1.6", "1.7", "1.8")  # chapter 3 has the same ids in all three
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from .. import config
 from ..drift import gaps, unapplied
 from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
-from ..snapshot import TLS_DIRECTIVES, Snapshot, strings
+from ..snapshot import Snapshot
+from ..told import TLS_DIRECTIVES, strings
 
 
 def _problems(snapshot: Snapshot, fatal: bool) -> list[str]:

@@ -1,0 +1,198 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an instance does, seen on the running host; nothing is changed by looking."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+
+from .errors import HostError
+from .host import Host
+from .instance import Instance
+from .told import Told
+
+
+@dataclass
+class Process:
+    """The running dockerd."""
+
+    pid: int
+    started: float  # seconds since the epoch
+    identity: list  # boot, pid and start tick: never the same for two processes
+    argv: list
+
+
+@dataclass
+class Does:
+    """Everything dockerd does, seen on the running host."""
+
+    units: dict = field(default_factory=dict)  # name -> systemctl show properties
+    process: Process | None = None
+    answers: bool = False  # on the unix socket
+    problem: str = ""  # why not
+    info: dict = field(default_factory=dict)
+    containers: dict = field(default_factory=dict)  # running ones: id -> (name, pid)
+    bridge: dict = field(default_factory=dict)  # options of the default bridge
+    inode: object = None  # Stat of the unix socket
+    members: list = field(default_factory=list)  # of the unix socket's group
+    served: dict = field(default_factory=dict)  # listener address -> (DER, answered a stranger)
+    ports: dict = field(default_factory=dict)  # TCP port -> inodes of listening sockets
+    descriptors: set = field(default_factory=set)  # socket inodes that dockerd holds
+    limits: dict = field(default_factory=dict)  # ulimit -> the most that a container can get
+
+    def active(self, unit: str) -> bool:
+        """Whether systemd holds a unit to be up."""
+        return self.units.get(unit, {}).get("ActiveState") == "active"
+
+    def starts_at_boot(self, instance: Instance) -> bool:
+        """Whether systemd brings the daemon, or the socket that starts it, up at boot."""
+        states = [self.units.get(unit, {}).get("UnitFileState") for unit in instance.units[:2]]
+        return any(state != "disabled" for state in states)
+
+    @property
+    def swarm(self) -> bool:
+        """Whether this host is in a swarm."""
+        state = (self.info.get("Swarm") or {}).get("LocalNodeState") or "inactive"
+        return state != "inactive"
+
+
+def read_does(instance: Instance, host: Host, told: Told) -> Does:
+    """What the running daemon does; a dead one leaves its fields empty and says why."""
+    does = Does()
+    wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen,UnitFileState"
+    shown = host.run([*instance.systemctl, "show", *instance.units, wanted])
+    for block in shown.out.split("\n\n"):
+        properties: dict = {}
+        for line in block.splitlines():
+            name, value = line.partition("=")[::2]
+            # Listen= stands once for each address.
+            properties[name] = "%s\n%s" % (properties[name], value) if name in properties else value
+        does.units[properties.get("Id", "")] = properties
+    pid = int(does.units.get(instance.service, {}).get("MainPID") or 0)
+    if pid:
+        does.process = _process(host, pid)
+        does.descriptors = _sockets(host, pid)
+        does.limits = _limits(host, pid)
+    does.inode = host.stat(instance.socket_path)
+    if does.inode:
+        does.members = host.members(host.group(does.inode.gid))
+    does.ports = _ports(host)
+    if does.active(instance.service):
+        _ask(does, instance, host)
+        for listener in told.tcp:
+            if listener.port in does.ports:
+                try:
+                    does.served[listener.address] = host.handshake(listener.reach, listener.port)
+                except HostError:
+                    continue
+    else:
+        does.problem = "%s is not active" % instance.service
+    return does
+
+
+def _ask(does: Does, instance: Instance, host: Host) -> None:
+    def get(url: str) -> object:
+        status, body = host.get(instance.socket_path, url)
+        if status != 200:
+            raise HostError("%s answers %s with status %d" % (instance.socket_path, url, status))
+        return json.loads(body)
+
+    try:
+        does.info = get("/info")
+        does.answers = True
+        for entry in get("/containers/json"):
+            url = "/containers/%s/json" % entry["Id"]
+            status, body = host.get(instance.socket_path, url)
+            if status == 404:
+                continue  # gone since it was listed
+            state = json.loads(body)["State"]
+            if state.get("Running"):
+                does.containers[entry["Id"]] = (
+                    (entry.get("Names") or ["?"])[0].lstrip("/"),
+                    state["Pid"],
+                )
+    except (HostError, ValueError, KeyError, TypeError) as error:
+        # Containers that nobody could look at are no reason to believe there are none.
+        does.answers, does.problem = False, str(error)
+        return
+    try:
+        does.bridge = get("/networks/bridge").get("Options") or {}
+    except (HostError, ValueError, AttributeError):
+        does.bridge = {}  # bridge: none
+
+
+def boot_id(host: Host) -> str:
+    """What tells this boot of the host from every other, random(4)."""
+    return (host.optional("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+
+
+def _process(host: Host, pid: int) -> Process | None:
+    status = host.optional("/proc/%d/stat" % pid)
+    command = host.optional("/proc/%d/cmdline" % pid)
+    if status is None or command is None:
+        return None
+    # The command name may hold spaces and brackets; the fields after it do not, proc_pid_stat(5).
+    ticks = int(status.rpartition(b")")[2].split()[19])
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    argv = command.decode("utf-8", "replace").split("\0")[:-1]
+    started = booted + ticks / os.sysconf("SC_CLK_TCK")
+    return Process(pid, started, [boot_id(host), pid, ticks], argv)
+
+
+# The names of /proc/PID/limits for those of default-ulimits, docker/go-units ulimit.go.
+_LIMITS = {
+    "core": "Max core file size",
+    "cpu": "Max cpu time",
+    "data": "Max data size",
+    "fsize": "Max file size",
+    "locks": "Max file locks",
+    "memlock": "Max locked memory",
+    "msgqueue": "Max msgqueue size",
+    "nofile": "Max open files",
+    "nproc": "Max processes",
+    "sigpending": "Max pending signals",
+    "stack": "Max stack size",
+}
+_CAP_SYS_RESOURCE = 24
+
+
+def _limits(host: Host, pid: int) -> dict:
+    """Hard limits that bind: without CAP_SYS_RESOURCE a process cannot exceed its own.
+
+    With it only fs.nr_open binds, setrlimit(2).
+    """
+    status = (host.optional("/proc/%d/status" % pid) or b"").decode()
+    effective = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
+    if effective and int(effective[0], 16) >> _CAP_SYS_RESOURCE & 1:
+        return {"nofile": int(host.optional("/proc/sys/fs/nr_open") or 1 << 20)}
+    found = {}
+    lines = (host.optional("/proc/%d/limits" % pid) or b"").decode().splitlines()
+    for name, label in _LIMITS.items():
+        hard = next((line[len(label) :].split()[1] for line in lines if line.startswith(label)), "")
+        if hard.isdigit():
+            found[name] = int(hard)
+    return found
+
+
+def _sockets(host: Host, pid: int) -> set:
+    found = set()
+    for number in host.list("/proc/%d/fd" % pid):
+        target = host.link("/proc/%d/fd/%s" % (pid, number)) or ""
+        if target.startswith("socket:["):
+            found.add(int(target[8:-1]))
+    return found
+
+
+def _ports(host: Host) -> dict:
+    ports: dict = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in (host.optional(table) or b"").decode().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":  # TCP_LISTEN, include/net/tcp_states.h
+                port = int(fields[1].rpartition(":")[2], 16)
+                ports.setdefault(port, set()).add(int(fields[9]))
+    return ports

@@ -1,0 +1,190 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an instance is told, read from files: daemon.json, units, flags, environment."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from . import config, units
+from .directives import DIRECTIVES, parse_version
+from .errors import HostError
+from .host import Host
+from .instance import Instance
+
+TLS_DIRECTIVES = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
+# systemd.exec(5): the search path a service has where its unit says nothing.
+SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """An address that dockerd is told to listen on."""
+
+    address: str  # as written
+    origin: str  # the file that says so
+    host: str = ""  # for TCP: the address to bind; empty for a unix socket
+    port: int = 0
+    path: str = ""  # for a unix socket
+
+    @property
+    def tcp(self) -> bool:
+        """Whether it is reachable over the network."""
+        return self.port > 0
+
+    @property
+    def reach(self) -> str:
+        """The address at which the host itself reaches this listener."""
+        return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+
+@dataclass
+class Told:
+    """Everything dockerd is told, read from files."""
+
+    config_path: str
+    raw: bytes | None = None  # None where there is no file
+    document: config.Document | None = None  # None where it cannot be parsed
+    error: str = ""  # why not
+    unreadable: str = ""  # why it cannot even be read; dockerd may see what we do not
+    service: units.Unit | None = None
+    socket: units.Unit | None = None
+    tls_socket: units.Unit | None = None
+    words: list = field(default_factory=list)
+    flags: list = field(default_factory=list)
+    environment: dict = field(default_factory=dict)
+    listeners: list = field(default_factory=list)
+    version: tuple | None = None
+    version_text: str = ""
+
+    @property
+    def data(self) -> dict:
+        """The directives of daemon.json, none where it is absent or broken."""
+        return self.document.data if self.document else {}
+
+    def flag(self, directive: str) -> units.Flag | None:
+        """The last flag that sets a directive."""
+        return next((flag for flag in reversed(self.flags) if flag.directive == directive), None)
+
+    def setting(self, directive: str, default: object = None) -> object:
+        """A directive's value, wherever it is set; lists from flags are gathered."""
+        given = [flag.value for flag in self.flags if flag.directive == directive]
+        if given:
+            known = DIRECTIVES.get(directive)
+            return given if known and known.kind in ("list", "ips") else given[-1]
+        value = self.data.get(directive)
+        return default if value is None else value  # null is unset to dockerd
+
+    def where(self, directive: str) -> str:
+        """The place that sets a directive, for an error message."""
+        flag = self.flag(directive)
+        if flag:
+            return "%s in %s" % (" ".join(flag.words), flag.origin)
+        position = self.document.positions.get((directive,)) if self.document else None
+        return "%s line %d" % (self.config_path, position[0]) if position else self.config_path
+
+    @property
+    def tcp(self) -> list[Listener]:
+        """The listeners that the network reaches."""
+        return [listener for listener in self.listeners if listener.tcp]
+
+    @property
+    def verifies(self) -> bool:
+        """Whether TCP clients must show a certificate of an authority that is named.
+
+        Without tlscacert, dockerd checks clients against the system's certificate store
+        (moby cmd/dockerd/daemon.go newAPIServerTLSConfig), which lets strangers in.
+        """
+        return self.setting("tlsverify") is True and bool(self.setting("tlscacert"))
+
+
+def read_told(instance: Instance, host: Host, version: str = "") -> Told:
+    """What dockerd is told, from files only."""
+    told = Told(instance.config_path)
+    told.service = units.load(host, instance.service)
+    told.socket = units.load(host, instance.socket)
+    told.tls_socket = units.load(host, instance.tls_socket)
+    if told.service and not told.service.masked:
+        told.environment = told.service.environment(host)
+        told.words = units.command(host, told.service)
+        told.flags = units.flags(told.words[1:])
+    elsewhere = told.flag("config-file")
+    if elsewhere:
+        # A service runs in /, systemd.exec(5) WorkingDirectory=.
+        told.config_path = posixpath.join("/", str(elsewhere.value))
+    try:
+        told.raw = host.read(told.config_path)
+        told.document = config.parse(told.raw, told.config_path)
+    except FileNotFoundError:
+        told.document = config.Document({})
+    except HostError as error:
+        told.unreadable = str(error)
+    except config.ConfigError as error:
+        told.error = str(error)
+    told.version_text = version or engine_version(host, told)
+    try:
+        told.version = parse_version(told.version_text)
+    except ValueError:
+        told.version = None
+    told.listeners = _listeners(told)
+    return told
+
+
+def engine_version(host: Host, told: Told) -> str:
+    """The version of the installed dockerd, which need not be the running one."""
+    if not told.words:
+        return ""
+    answer = host.run([told.words[0].text, "--version"])
+    words = answer.out.replace(",", " ").split()
+    return words[words.index("version") + 1] if "version" in words[:-1] else ""
+
+
+def _listeners(told: Told) -> list[Listener]:
+    found = []
+    for unit in (told.socket, told.tls_socket):
+        if unit and not unit.masked:
+            found += [
+                activated(setting.value, setting.path)
+                for setting in unit.settings("Socket", "ListenStream")
+            ]
+    for flag in told.flags:
+        if flag.directive == "hosts" and not str(flag.value).startswith("fd://"):
+            found.append(endpoint(str(flag.value), flag.origin, told))
+    for value in strings(told.data.get("hosts")):
+        if not value.startswith("fd://"):
+            found.append(endpoint(value, told.config_path, told))
+    return found
+
+
+def activated(value: str, origin: str) -> Listener:
+    """A ListenStream= address, systemd.socket(5)."""
+    if value.startswith(("/", "@")):
+        return Listener(value, origin, path=value)
+    host, port = value.rpartition(":")[::2]
+    # A bare port is bound on every address of both families.
+    number = int(port) if port.isdecimal() else 0
+    return Listener(value, origin, host.strip("[]") or "0.0.0.0", number)
+
+
+def endpoint(value: str, origin: str, told: Told) -> Listener:
+    """A host as dockerd writes it, moby opts/hosts.go."""
+    scheme, rest = value.rpartition("://")[::2]
+    if scheme == "unix":
+        return Listener(value, origin, path=rest or "/var/run/docker.sock")
+    if scheme not in ("", "tcp", "http", "https"):
+        return Listener(value, origin)
+    try:
+        parts = urlsplit("//" + rest)
+        host, port = parts.hostname or "127.0.0.1", parts.port
+    except ValueError:
+        return Listener(value, origin)
+    secure = told.setting("tls") is True or told.setting("tlsverify") is not None
+    return Listener(value, origin, host, port or (2376 if secure else 2375))
+
+
+def strings(value: object) -> list[str]:
+    """The strings in a list; nothing where it is none, which dockerd refuses anyway."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
