@@ -12,8 +12,8 @@ import json
 import re
 
 from ._dockerd.findings import FAILED, Finding, count, redact
+from ._dockerd.judgement import engine
 from ._dockerd.plan import Plan
-from ._dockerd.snapshot import Snapshot
 from ._dockerd.transaction import Outcome
 
 
@@ -59,17 +59,6 @@ def _pair(header: str, before: str, after: str) -> dict:
 def failures(found: list[Finding]) -> list[dict]:
     """The findings that failed, as data."""
     return [finding.as_dict() for finding in found if finding.status == FAILED]
-
-
-def engine(snapshot: Snapshot) -> dict:
-    """The daemon in a few facts."""
-    does = snapshot.does
-    return {
-        "version": snapshot.told.version_text,
-        "running": bool(does and does.answers),
-        "containers": len(does.containers) if does else 0,
-        "listeners": [listener.address for listener in snapshot.told.tcp],
-    }
 
 
 def result(outcome: Outcome) -> dict:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dockerd_validate
-short_description: Judge a Docker daemon by what it does
+short_description: Judge Docker daemons by what they do
 description:
-  - Reads what the daemon is told (daemon.json, effective units, flags, environment,
-    certificates) and what it does (live API, sockets, served certificates), and judges both by
-    the collection's controls. Nothing is changed.
+  - Reads what each daemon of a host is told (daemon.json, effective units, flags, environment,
+    certificates) and what it does (live API, sockets, containers, served certificates), and
+    judges both by the collection's controls. Nothing is changed.
   - "A control that cannot be judged is V(unknown), never passed."
 version_added: 0.1.0
 author:
@@ -25,6 +25,13 @@ attributes:
   diff_mode:
     support: none
 options:
+  instances:
+    description:
+      - The daemons to judge, V(system) or V(user:NAME) for the rootless one of a user.
+      - All that the host has, when empty.
+    type: list
+    elements: str
+    default: []
   waivers:
     description: Findings that somebody accepts until a day.
     type: list
@@ -40,21 +47,33 @@ options:
         type: str
         required: true
       expires:
-        description: The last day of the waiver, V(YYYY-MM-DD). After it the finding counts again.
+        description:
+          - The last day of the waiver, V(YYYY-MM-DD). After it the finding counts again, and the
+            waiver itself is a finding.
         type: str
         required: true
+      instance:
+        description: The one daemon that it is for; without it, all.
+        type: str
   fail_on:
     description:
-      - The lowest severity that fails the task. V(never) only reports.
+      - The lowest severity that fails the task, for a control that failed as for one that could
+        not be judged. V(never) only reports.
     type: str
     choices: [low, medium, high, critical, never]
     default: never
+  formats:
+    description: Formats in which to return the report as text, in RV(reports).
+    type: list
+    elements: str
+    choices: [text, json, junit, sarif, html, prometheus]
+    default: []
 seealso:
   - module: hardened.docker.dockerd
 """
 
 EXAMPLES = r"""
-- name: Judge the daemon
+- name: Judge the daemons
   hardened.docker.dockerd_validate:
   register: verdict
 
@@ -65,71 +84,91 @@ EXAMPLES = r"""
       - id: registries
         reason: The old registry goes in January
         expires: "2027-01-31"
+
+- name: Judge, and keep a page for people
+  hardened.docker.dockerd_validate:
+    formats: [html]
+  register: verdict
+
+- name: Put the page on the controller
+  ansible.builtin.copy:
+    content: "{{ verdict.reports.html }}"
+    dest: "reports/{{ inventory_hostname }}.html"
+    mode: "0640"
+  delegate_to: localhost
 """
 
 RETURN = r"""
 starts:
   description:
-    - Whether dockerd starts with what it is told. Left out where that cannot be known.
+    - Whether every daemon starts with what it is told. Left out where that cannot be known.
   returned: when known
   type: bool
 counts:
-  description: Failed controls by severity, and how many passed, were unknown or waived.
+  description: Failed controls by severity, and how many came out otherwise, by status.
   returned: always
   type: dict
-findings:
-  description: Every control's verdict with evidence, reason and remedy.
+instances:
+  description: Each daemon in a few facts; name, configuration, engine, starts, counts.
   returned: always
   type: list
   elements: dict
-engine:
-  description: The daemon in a few facts; version, running, containers, listeners.
+findings:
+  description: Every control's verdict on every daemon, with evidence, places, reason and remedy.
+  returned: always
+  type: list
+  elements: dict
+reports:
+  description: The report as text, by format.
   returned: always
   type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import engine
-from ..module_utils._dockerd import findings, snapshot
+from ..module_utils._dockerd import findings, judgement, reports
 from ..module_utils._dockerd.controls import CONTROLS
 from ..module_utils._dockerd.errors import DockerdError
 from ..module_utils._dockerd.host import Host
-from ..module_utils._dockerd.instance import Instance
 
 
 def main() -> None:
     waiver = {name: {"type": "str", "required": True} for name in ("id", "reason", "expires")}
+    waiver["instance"] = {"type": "str"}
     module = AnsibleModule(
         argument_spec={
+            "instances": {"type": "list", "elements": "str", "default": []},
             "waivers": {"type": "list", "elements": "dict", "default": [], "options": waiver},
             "fail_on": {
                 "type": "str",
                 "choices": [*findings.SEVERITIES, "never"],
                 "default": "never",
             },
+            "formats": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(reports.FORMATS),
+                "default": [],
+            },
         },
         supports_check_mode=True,
     )
     try:
-        accepted = findings.waivers(module.params["waivers"])
-        seen = snapshot.read(Instance(), Host())
+        accepted = findings.waivers(module.params["waivers"], CONTROLS)
+        judged = judgement.judge(Host(), accepted=accepted, names=module.params["instances"])
     except DockerdError as error:
         module.fail_json(msg=str(error), **error.facts)
-    found = findings.judge(seen, CONTROLS, accepted)
-    result = {
-        "counts": findings.count(found),
-        "findings": [finding.as_dict() for finding in found],
-        "engine": engine(seen),
-    }
-    starts = findings.starts(found)
-    if starts is not None:
-        result["starts"] = starts
-    level = module.params["fail_on"]
-    failing = [] if level == "never" else findings.at_least(found, level)
-    if failing:
-        listed = "; ".join("%s (%s)" % (one.control.id, one.evidence) for one in failing)
-        module.fail_json(msg="Findings at %s or above: %s" % (level, listed), **result)
+    result = judged.as_dict()
+    result["reports"] = {name: reports.render(name, result) for name in module.params["formats"]}
+    if result["starts"] is None:
+        del result["starts"]
+    stopping = findings.stopping(judged.findings, module.params["fail_on"])
+    if stopping:
+        listed = "; ".join(
+            "%s on %s %s (%s)" % (one.control.id, one.instance, one.status, one.evidence)
+            for one in stopping
+        )
+        module.fail_json(msg="At %s or above: %s" % (module.params["fail_on"], listed), **result)
     module.exit_json(**result)
 
 

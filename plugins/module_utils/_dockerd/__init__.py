@@ -5,3 +5,7 @@
 
 This package is private to the collection and may change without notice.
 """
+
+from __future__ import annotations
+
+VERSION = "0.1.0"

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import datetime
+import difflib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Iterable
 
 from .errors import DockerdError
+from .told import Place
 
 if TYPE_CHECKING:
     from .snapshot import Snapshot
 
+CLEAN, FINDINGS, NO_VERDICT = 0, 1, 2
 SEVERITIES = ("low", "medium", "high", "critical")
 PASSED, FAILED, UNKNOWN, NOT_APPLICABLE, WAIVED = (
     "passed",
@@ -31,6 +34,7 @@ class Verdict:
 
     status: str
     evidence: str = ""
+    places: tuple[Place, ...] = ()
 
 
 def passed(evidence: str = "") -> Verdict:
@@ -38,9 +42,9 @@ def passed(evidence: str = "") -> Verdict:
     return Verdict(PASSED, evidence)
 
 
-def failed(evidence: str) -> Verdict:
-    """The rule is broken, and this shows it."""
-    return Verdict(FAILED, evidence)
+def failed(evidence: str, *places: Place) -> Verdict:
+    """The rule is broken, this shows it, and there it can be mended."""
+    return Verdict(FAILED, evidence, places)
 
 
 def unknown(reason: str) -> Verdict:
@@ -53,9 +57,9 @@ def not_applicable(reason: str) -> Verdict:
     return Verdict(NOT_APPLICABLE, reason)
 
 
-def broken(problems: list[str]) -> Verdict:
-    """Failed with every problem named, passed where there is none."""
-    return failed("; ".join(problems)) if problems else passed()
+def broken(problems: list[str], places: Iterable[Place] = (), good: str = "") -> Verdict:
+    """Failed with every problem named, passed (with ``good`` as evidence) where there is none."""
+    return failed("; ".join(problems), *places) if problems else passed(good)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Finding:
     instance: str
     status: str
     evidence: str
+    places: tuple[Place, ...] = ()
 
     def as_dict(self) -> dict:
         """Plain data, as reports and modules give it."""
@@ -94,37 +99,57 @@ class Finding:
             "evidence": self.evidence,
             "why": self.control.why,
             "remedy": self.control.remedy,
+            "places": [place._asdict() for place in self.places],
         }
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A finding somebody accepts until a day."""
+    """A finding somebody accepts until a day, on every instance or on one."""
 
     id: str
     reason: str
     expires: datetime.date
+    instance: str | None = None
 
 
-def waivers(entries: list[dict]) -> list[Waiver]:
-    """Check what the operator wrote: ``id``, ``reason`` and ``expires`` (YYYY-MM-DD).
+def waivers(entries: list[dict], controls: Iterable[Control]) -> list[Waiver]:
+    """Check what the operator wrote: ``id``, ``reason``, ``expires`` (YYYY-MM-DD), ``instance``.
 
     Raises DockerdError naming the entry that is wrong.
     """
+    known = {control.id for control in controls}
     found = []
     for entry in entries:
-        name = entry.get("id")
+        name = entry.get("id") if isinstance(entry, dict) else None
         if not name or not entry.get("reason"):
-            raise DockerdError("dockerd_waivers: %r needs an id and a reason" % (entry,))
+            raise DockerdError("waivers: %r needs an id and a reason" % (entry,))
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            raise DockerdError(
+                "waivers: there is no control %s%s"
+                % (name, ", but there is %s" % near[0] if near else "")
+            )
         try:
             expires = datetime.date.fromisoformat(str(entry.get("expires")))
         except ValueError:
             raise DockerdError(
-                "dockerd_waivers: %s needs an expiry date, expires: YYYY-MM-DD, so that somebody"
+                "waivers: %s needs an expiry date, expires: YYYY-MM-DD, so that somebody"
                 " looks at it again" % name
             ) from None
-        found.append(Waiver(name, entry["reason"], expires))
+        found.append(Waiver(name, str(entry["reason"]), expires, entry.get("instance")))
     return found
+
+
+WAIVERS = Control(
+    "waivers-current",
+    "No waiver has ended",
+    "medium",
+    "A finding that was accepted for a while is either mended by now or accepted anew.",
+    "Mend what the waiver accepted and remove it, or give it a new reason and date.",
+    lambda snapshot: not_applicable("no waiver was given"),
+    {},
+)
 
 
 # user:password@ in a URL, as proxies and registry mirrors carry them (JSON may write \/ for /),
@@ -154,14 +179,16 @@ def judge(
     A control that breaks is itself a finding that could not be judged.
     """
     day = today or datetime.date.today()
-    latest = {one.id: one for one in sorted(accepted or [], key=lambda one: one.expires)}
+    name = snapshot.instance.name
+    relevant = [one for one in accepted or [] if one.instance in (None, name)]
+    latest = {one.id: one for one in sorted(relevant, key=lambda one: one.expires)}
     found = []
     for control in controls:
         try:
             verdict = control.judge(snapshot)
         except Exception as error:
             verdict = unknown("this control failed on this host: %r" % error)
-        finding = Finding(control, snapshot.instance.name, verdict.status, redact(verdict.evidence))
+        finding = Finding(control, name, verdict.status, redact(verdict.evidence), verdict.places)
         waiver = latest.get(control.id)
         if waiver and finding.status == FAILED:
             if waiver.expires >= day:
@@ -171,21 +198,44 @@ def judge(
                 note = "its waiver ended on %s" % waiver.expires
             finding = replace(finding, evidence="%s (%s)" % (finding.evidence, note))
         found.append(finding)
+    if latest:
+        ended = [
+            "%s ended on %s: %s" % (one.id, one.expires, one.reason)
+            for one in latest.values()
+            if one.expires < day
+        ]
+        verdict = broken(ended)
+        found.append(Finding(WAIVERS, name, verdict.status, redact(verdict.evidence)))
     return found
 
 
 def at_least(findings: list[Finding], severity: str) -> list[Finding]:
     """The failed findings of this severity and above."""
+    return [finding for finding in _from(findings, severity) if finding.status == FAILED]
+
+
+def _from(findings: list[Finding], severity: str) -> list[Finding]:
     floor = SEVERITIES.index(severity)
-    return [
-        finding
-        for finding in findings
-        if finding.status == FAILED and SEVERITIES.index(finding.control.severity) >= floor
-    ]
+    return [one for one in findings if SEVERITIES.index(one.control.severity) >= floor]
+
+
+def stopping(findings: list[Finding], fail_on: str) -> list[Finding]:
+    """What makes ``exit_status`` other than CLEAN."""
+    relevant = [] if fail_on == "never" else _from(findings, fail_on)
+    return [one for one in relevant if one.status in (FAILED, UNKNOWN)]
+
+
+def exit_status(findings: list[Finding], fail_on: str) -> int:
+    """CLEAN, FINDINGS at ``fail_on`` or above, or NO_VERDICT where some could not be judged.
+
+    ``fail_on`` is a severity or ``never``.
+    """
+    statuses = {finding.status for finding in stopping(findings, fail_on)}
+    return FINDINGS if FAILED in statuses else NO_VERDICT if UNKNOWN in statuses else CLEAN
 
 
 def count(findings: list[Finding]) -> dict[str, int]:
-    """How many controls failed by severity, and how many could not be judged or were waived."""
+    """How many controls failed, by severity; and how many came out otherwise, by status."""
     numbers = {
         severity: sum(
             finding.status == FAILED and finding.control.severity == severity
@@ -193,7 +243,7 @@ def count(findings: list[Finding]) -> dict[str, int]:
         )
         for severity in reversed(SEVERITIES)
     }
-    for status in (PASSED, UNKNOWN, WAIVED):
+    for status in (PASSED, UNKNOWN, WAIVED, NOT_APPLICABLE):
         numbers[status] = sum(finding.status == status for finding in findings)
     return numbers
 

@@ -47,6 +47,16 @@ class Stat:
 
 
 @dataclass(frozen=True)
+class User:
+    """An entry of passwd(5)."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished command."""
 
@@ -122,6 +132,19 @@ class Host:
     def live(self) -> bool:
         """Whether this is the running machine and not a directory that holds one."""
         return self.root == "/"
+
+    @property
+    def name(self) -> str:
+        """What the machine calls itself; a directory without a name goes by its path."""
+        if self.live:
+            return os.uname().nodename
+        lines = (self.optional("/etc/hostname") or b"").decode("utf-8", "replace").split()
+        return lines[0] if lines else self.root
+
+    @property
+    def whole(self) -> bool:
+        """Whether this is a whole file system, and not a directory with a few files in it."""
+        return self.live or bool(self.stat("/etc/passwd"))
 
     def real(self, path: str) -> str:
         """The path below the root, links resolved as the host itself would resolve them."""
@@ -229,6 +252,20 @@ class Host:
     def group(self, gid: int) -> str:
         """The name of a group of this host; the number where it has none."""
         return self._look_up("group", 2, str(gid), 0) or str(gid)
+
+    def users(self) -> list[User]:
+        """Those of /etc/passwd, and on a live host those that are logged in from elsewhere."""
+        found = {}
+        for line in (self.optional("/etc/passwd") or b"").decode("utf-8", "replace").splitlines():
+            fields = line.split(":")
+            if len(fields) >= 6 and fields[2].isdecimal() and fields[3].isdecimal():
+                found[int(fields[2])] = User(fields[0], int(fields[2]), int(fields[3]), fields[5])
+        for uid in map(int, filter(str.isdecimal, self.list("/run/user") if self.live else [])):
+            name = self._look_up("passwd", 2, str(uid), 0)
+            if uid not in found and name:
+                entry = pwd.getpwnam(name)
+                found[uid] = User(name, uid, entry.pw_gid, entry.pw_dir)
+        return list(found.values())
 
     def uid(self, name: str) -> int | None:
         """The number of a user of this host, by name or number; None where there is none."""

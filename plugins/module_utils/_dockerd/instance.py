@@ -1,11 +1,24 @@
 # Copyright: hardened.docker contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which daemon is meant, and where its configuration, units, sockets and data live."""
+"""Which daemons a host has, and where their configuration, units, sockets and data live."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from .host import Host, User
+
+SYSTEM_UNITS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+
+
+ROOT = User("root", 0, 0, "/root")
 
 
 @dataclass(frozen=True)
@@ -21,11 +34,18 @@ class Instance:
     unit_directory: str = "/etc/systemd/system"
     state_directory: str = "/var/lib/hardened-docker/system"
     systemctl: tuple[str, ...] = ("systemctl",)
+    search: tuple[str, ...] = SYSTEM_UNITS  # where systemd looks for its units, systemd.unit(5)
+    user: User = ROOT
 
     @property
-    def units(self) -> tuple[str, str, str]:
-        """The service and its two sockets."""
-        return self.service, self.socket, self.tls_socket
+    def rootless(self) -> bool:
+        """Whether the daemon runs as a user of its own."""
+        return self.user.uid != 0
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The service and its sockets; a rootless daemon has none but the service."""
+        return tuple(filter(None, (self.service, self.socket, self.tls_socket)))
 
     def dropin(self, unit: str, name: str) -> str:
         """Where a drop-in of ours for ``unit`` lies."""
@@ -65,3 +85,57 @@ class Instance:
     def journal_directory(self) -> str:
         """The former state, kept while a transaction runs."""
         return "%s/transaction" % self.state_directory
+
+
+def rootless(user: User) -> Instance:
+    """A user's own daemon, as moby contrib/dockerd-rootless-setuptool.sh lays it out."""
+    settings, runtime = "%s/.config" % user.home, "/run/user/%d" % user.uid
+    return Instance(
+        name="user:%s" % user.name,
+        socket="",
+        tls_socket="",
+        config_path="%s/docker/daemon.json" % settings,
+        socket_path="%s/docker.sock" % runtime,
+        unit_directory="%s/systemd/user" % settings,
+        state_directory="/var/lib/hardened-docker/%d" % user.uid,
+        # As the user and on the user's own bus: root's would be another manager.
+        systemctl=(
+            "runuser",
+            "--user=%s" % user.name,
+            "--",
+            "env",
+            "XDG_RUNTIME_DIR=%s" % runtime,
+            "systemctl",
+            "--user",
+        ),
+        search=(
+            "%s/systemd/user" % settings,
+            "/etc/systemd/user",
+            "/run/systemd/user",
+            "%s/.local/share/systemd/user" % user.home,
+            "/usr/local/lib/systemd/user",
+            "/usr/lib/systemd/user",
+        ),
+        user=user,
+    )
+
+
+def discover(host: Host) -> list[Instance]:
+    """Every daemon of a host: the system's, and those of its users.
+
+    A user has one where a unit of that user's manager says so, or its socket is there. The
+    system's is left out where it was masked in favour of theirs.
+    """
+    found = [
+        instance
+        for instance in map(rootless, host.users())
+        if instance.rootless
+        and (
+            instance.service in host.list(instance.unit_directory)
+            or instance.socket_path.rpartition("/")[2]
+            in host.list("/run/user/%d" % instance.user.uid)
+        )
+    ]
+    system = Instance()
+    masked = host.link("%s/%s" % (system.unit_directory, system.service)) == "/dev/null"
+    return found if found and masked else [system, *found]

@@ -53,6 +53,7 @@ class Snapshot:
     told: Told
     does: Does | None
     manifest: Manifest
+    whole: bool = True  # a whole file system, where an absent file and an owner mean something
     files: dict = field(default_factory=dict)  # path -> Stat or None, of what the told names
     unreadable: dict = field(default_factory=dict)  # path -> why the host will not say
     owners: dict = field(default_factory=dict)  # path -> (user, group) names
@@ -94,15 +95,18 @@ def digest(data: bytes | None) -> str:
     return "" if data is None else hashlib.sha256(data).hexdigest()
 
 
-def read(instance: Instance, host: Host, version: str = "") -> Snapshot:
-    """Everything about one instance. ``version`` is the engine's, where it cannot be asked.
+def read(instance: Instance, host: Host, version: str = "", flags: str | None = None) -> Snapshot:
+    """Everything about one instance.
+
+    ``version`` is the engine's, where it cannot be asked; ``flags`` are a command line in the
+    place of the unit's.
 
     Raises HostError where the host itself is unreadable; what is broken in a file is part of
     the snapshot.
     """
-    told = read_told(instance, host, version)
+    told = read_told(instance, host, version, flags)
     does = read_does(instance, host, told) if host.live else None
-    snapshot = Snapshot(instance, told, does, read_manifest(instance, host))
+    snapshot = Snapshot(instance, told, does, read_manifest(instance, host), host.whole)
     read_files(snapshot, host)
     snapshot.read = _infer(snapshot)
     return snapshot

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from . import config, units
@@ -18,6 +19,18 @@ from .instance import Instance
 TLS_DIRECTIVES = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
 # systemd.exec(5): the search path a service has where its unit says nothing.
 SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# What docker.service runs as moby contrib/init/systemd and Debian have it.
+STOCK = ("/usr/bin/dockerd", "-H", "fd://", "--containerd=/run/containerd/containerd.sock")
+ROOTLESS = "dockerd-rootless.sh"
+PACKAGES = ("docker-ce", "docker.io", "moby-engine")
+
+
+class Place(NamedTuple):
+    """Where something is written; line and column from 1, or 0 for the whole file."""
+
+    path: str
+    line: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,14 @@ class Told:
         position = self.document.positions.get((directive,)) if self.document else None
         return "%s line %d" % (self.config_path, position[0]) if position else self.config_path
 
+    def place(self, *path: object) -> Place:
+        """Where a directive is set: ``place("log-opts", "max-size")``; else its file."""
+        flag = self.flag(str(path[0])) if path else None
+        if flag:
+            return Place(flag.path, flag.line)
+        positions = self.document.positions if self.document else {}
+        return Place(self.config_path, *positions.get(path, positions.get(path[:1], ())))
+
     @property
     def tcp(self) -> list[Listener]:
         """The listeners that the network reaches."""
@@ -101,16 +122,20 @@ class Told:
         return self.setting("tlsverify") is True and bool(self.setting("tlscacert"))
 
 
-def read_told(instance: Instance, host: Host, version: str = "") -> Told:
-    """What dockerd is told, from files only."""
+def read_told(instance: Instance, host: Host, version: str = "", flags: str | None = None) -> Told:
+    """What dockerd is told, from files only; ``flags`` take the place of the unit's."""
     told = Told(instance.config_path)
-    told.service = units.load(host, instance.service)
-    told.socket = units.load(host, instance.socket)
-    told.tls_socket = units.load(host, instance.tls_socket)
+    told.service = units.load(host, instance.service, instance.search)
+    told.socket = units.load(host, instance.socket, instance.search)
+    told.tls_socket = units.load(host, instance.tls_socket, instance.search)
     if told.service and not told.service.masked:
         told.environment = told.service.environment(host)
         told.words = units.command(host, told.service)
-        told.flags = units.flags(told.words[1:])
+    if flags is not None:
+        told.words = units.words([STOCK[0], *units.split(flags)], "the flags given")
+    elif told.service is None and not host.live:
+        told.words = units.words(STOCK, "the stock docker.service")
+    told.flags = units.flags(told.words[1:])
     elsewhere = told.flag("config-file")
     if elsewhere:
         # A service runs in /, systemd.exec(5) WorkingDirectory=.
@@ -135,11 +160,26 @@ def read_told(instance: Instance, host: Host, version: str = "") -> Told:
 
 def engine_version(host: Host, told: Told) -> str:
     """The version of the installed dockerd, which need not be the running one."""
+    if not host.live:
+        return _package_version(host)
     if not told.words:
         return ""
-    answer = host.run([told.words[0].text, "--version"])
+    binary = told.words[0].text
+    if posixpath.basename(binary) == ROOTLESS:
+        binary = "dockerd"  # the script would make a namespace to say so
+    answer = host.run([binary, "--version"], env={"PATH": SERVICE_PATH})
     words = answer.out.replace(",", " ").split()
     return words[words.index("version") + 1] if "version" in words[:-1] else ""
+
+
+def _package_version(host: Host) -> str:
+    """The engine's version as Debian's package manager has it, deb-version(7)."""
+    status = (host.optional("/var/lib/dpkg/status") or b"").decode("utf-8", "replace")
+    for paragraph in status.split("\n\n"):
+        fields = dict(line.partition(": ")[::2] for line in paragraph.splitlines())
+        if fields.get("Package") in PACKAGES and "not-installed" not in fields.get("Status", ""):
+            return fields.get("Version", "").rpartition(":")[2].partition("-")[0]
+    return ""
 
 
 def _listeners(told: Told) -> list[Listener]:

@@ -19,14 +19,7 @@ from typing import Iterable, NamedTuple
 from .directives import FLAGS, SHORT, Directive
 from .errors import HostError
 from .host import Host
-
-SEARCH = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
+from .instance import SYSTEM_UNITS
 
 _ESCAPES = {
     "a": "\a",
@@ -72,6 +65,8 @@ class Flag:
     value: str | bool
     words: tuple[str, ...]
     origin: str
+    path: str = ""
+    line: int = 0
 
 
 @dataclass
@@ -129,7 +124,7 @@ class Unit:
         return found
 
 
-def load(host: Host, name: str, search: Iterable[str] = SEARCH) -> Unit | None:
+def load(host: Host, name: str, search: Iterable[str] = SYSTEM_UNITS) -> Unit | None:
     """The unit ``name`` as systemd would load it; None where no directory has it.
 
     Raises HostError where one of its files cannot be read.
@@ -387,12 +382,12 @@ def flags(words: Iterable[Word]) -> list[Flag]:
             if equals:
                 found.append(_flag(directive, name, value, (text,), word, row))
             elif row and row.kind == "bool":
-                found.append(Flag(directive, name, True, (text,), word.origin))
+                found.append(Flag(directive, name, True, (text,), *_place(word)))
             elif todo and (row or not todo[0].text.startswith("-")):
                 value = todo.popleft().text
                 found.append(_flag(directive, name, value, (text, value), word, row))
             else:
-                found.append(Flag(directive, name, True, (text,), word.origin))
+                found.append(Flag(directive, name, True, (text,), *_place(word)))
         elif text.startswith("-") and len(text) > 1:
             found += _short(word, todo)
     return found
@@ -411,7 +406,7 @@ def _short(word: Word, todo: deque[Word]) -> list[Flag]:
             found.append(_flag(directive, name, rest[1:], written, word, row))
             break
         if row is None or row.kind == "bool":
-            found.append(Flag(directive, name, True, ("-" + letter,), word.origin))
+            found.append(Flag(directive, name, True, ("-" + letter,), *_place(word)))
         elif rest:
             found.append(_flag(directive, name, rest, ("-" + letter + rest,), word, row))
             break
@@ -419,8 +414,12 @@ def _short(word: Word, todo: deque[Word]) -> list[Flag]:
             value = todo.popleft().text
             found.append(_flag(directive, name, value, ("-" + letter, value), word, row))
         else:
-            found.append(Flag(directive, name, True, ("-" + letter,), word.origin))
+            found.append(Flag(directive, name, True, ("-" + letter,), *_place(word)))
     return found
+
+
+def _place(word: Word) -> tuple[str, str, int]:
+    return word.origin, word.path, word.line
 
 
 def _flag(
@@ -438,7 +437,7 @@ def _flag(
             value = True
         elif text in ("0", "f", "F", "FALSE", "false", "False"):
             value = False
-    return Flag(directive, name, value, written, word.origin)
+    return Flag(directive, name, value, written, *_place(word))
 
 
 def listeners(unit: Unit) -> list[str]:

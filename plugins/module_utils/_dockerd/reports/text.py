@@ -8,12 +8,12 @@ from __future__ import annotations
 COLOURS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "passed": "32"}
 
 
-def render(findings: list[dict], colour: bool = False) -> str:
+def render(result: dict, colour: bool = False) -> str:
     """One line a control, what failed with its evidence and remedy; the counts last.
 
-    ``findings`` are plain data, as findings.Finding.as_dict gives them.
+    ``result`` is plain data, as judgement.Judgement.as_dict gives it.
     """
-    lines = []
+    findings, lines = result["findings"], []
     for finding in findings:
         status = finding["severity"] if finding["status"] == "failed" else finding["status"]
         code = COLOURS.get(status) if colour else None
