@@ -85,7 +85,7 @@ def entry(status, **rest):
     ],
 )
 def test_text(status, shown, hidden):
-    rendered = text.render([entry(status)])
+    rendered = text.render({"findings": [entry(status)]})
     assert all(word in rendered for word in shown)
     assert not any(word in rendered for word in hidden)
     assert rendered.endswith("1 %s\n" % status)
@@ -93,6 +93,6 @@ def test_text(status, shown, hidden):
 
 
 def test_colour_is_for_terminals_and_never_from_evidence():
-    assert "\033[31mhigh" in text.render([entry("failed")], colour=True)
-    rendered = text.render([entry("failed", evidence="a\033[2Jb\nc\u202ed")])
+    assert "\033[31mhigh" in text.render({"findings": [entry("failed")]}, colour=True)
+    rendered = text.render({"findings": [entry("failed", evidence="a\033[2Jb\nc\u202ed")]})
     assert "a [2Jb c d" in rendered

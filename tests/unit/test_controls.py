@@ -50,10 +50,11 @@ def running(host, **changes):
         inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
     )
     seen.does = replace(does, **changes)
-    seen.owners[INSTANCE.socket_path] = (
-        host.user(seen.does.inode.uid),
-        host.group(seen.does.inode.gid),
-    )
+    if seen.does.inode:
+        seen.owners[INSTANCE.socket_path] = (
+            host.user(seen.does.inode.uid),
+            host.group(seen.does.inode.gid),
+        )
     seen.read = Read(dict(seen.told.data), argv[1:], dict(seen.digests))
     seen.manifest = Manifest(applied={"identity": ["boot", 1, 1]})
     return seen
@@ -139,7 +140,75 @@ FILES = [
     ("plugins-present", {}, "not applicable"),
     ("plugins-present", {"authorization-plugins": ["opa"]}, "unknown"),
     ("swarm-live-restore", {}, "passed"),
-    ("swarm-live-restore", {"live-restore": True}, "unknown"),
+    ("swarm-live-restore", {"live-restore": True}, "passed"),
+    ("swarm-live-restore", {"live-restore": True, "data-root": "relative"}, "unknown"),
+    ("group-ignored", {}, "not applicable"),
+    ("group-ignored", {"group": "ci"}, "failed"),
+    ("rootless", {}, "failed"),
+    ("userns-remap", {}, "failed"),
+    ("userns-remap", {"userns-remap": ""}, "failed"),
+    ("userns-remap", {"userns-remap": "root"}, "failed"),
+    ("userns-remap", {"userns-remap": "default"}, "passed"),
+    ("storage-driver", {}, "passed"),
+    ("storage-driver", {"storage-driver": "overlay2"}, "passed"),
+    ("storage-driver", {"storage-driver": "aufs"}, "failed"),
+    ("storage-driver", {"storage-driver": "devicemapper"}, "failed"),
+    ("base-device-size", {}, "not applicable"),
+    ("base-device-size", {"storage-opts": ["dm.basesize=10G"]}, "not applicable"),
+    ("base-device-size", {"storage-driver": "devicemapper"}, "passed"),
+    (
+        "base-device-size",
+        {"storage-driver": "devicemapper", "storage-opts": ["dm.basesize=10G"]},
+        "failed",
+    ),
+    ("cgroup-parent", {}, "passed"),
+    ("cgroup-parent", {"cgroup-parent": "/limited"}, "failed"),
+    ("cgroup-parent", {"cgroup-parent": "absent.slice"}, "failed"),
+    ("logs-remote", {}, "failed"),
+    ("logs-remote", {"log-driver": "none"}, "failed"),
+    ("logs-remote", {"log-driver": "local"}, "failed"),
+    ("logs-remote", {"log-driver": "syslog"}, "failed"),
+    (
+        "logs-remote",
+        {"log-driver": "syslog", "log-opts": {"syslog-address": "unix:///x"}},
+        "failed",
+    ),
+    (
+        "logs-remote",
+        {"log-driver": "syslog", "log-opts": {"syslog-address": "tcp+tls://logs.example:6514"}},
+        "passed",
+    ),
+    ("logs-remote", {"log-driver": "gelf"}, "passed"),
+    ("logs-remote", {"log-driver": "journald"}, "unknown"),
+    ("experimental", {}, "passed"),
+    ("experimental", {"experimental": True}, "failed"),
+    ("forwarding", {}, "passed"),
+    ("forwarding", {"allow-direct-routing": False, "bridge-accept-fwmark": ""}, "passed"),
+    ("forwarding", {"allow-direct-routing": True}, "failed"),
+    ("forwarding", {"ip-forward-no-drop": True}, "failed"),
+    ("forwarding", {"bridge-accept-fwmark": "0x1"}, "failed"),
+    ("diagnostics", {}, "passed"),
+    ("diagnostics", {"metrics-addr": "127.0.0.1:9323", "network-diagnostic-port": 0}, "passed"),
+    ("diagnostics", {"metrics-addr": "[::1]:9323"}, "passed"),
+    ("diagnostics", {"metrics-addr": "0.0.0.0:9323"}, "failed"),
+    ("diagnostics", {"metrics-addr": ":9323"}, "failed"),
+    ("diagnostics", {"network-diagnostic-port": 2000}, "failed"),
+    ("node-resource-interface", {}, "passed"),
+    ("node-resource-interface", {"nri-opts": {"enable": False}}, "passed"),
+    ("node-resource-interface", {"nri-opts": {"enable": True}}, "failed"),
+    ("namespaces", {}, "passed"),
+    ("namespaces", {"default-ipc-mode": "private"}, "passed"),
+    ("namespaces", {"default-ipc-mode": "shareable"}, "failed"),
+    ("namespaces", {"default-cgroupns-mode": "host"}, "failed"),
+    ("credentials", {"proxies": {"http-proxy": "http://proxy.example"}}, "passed"),
+    ("credentials", {"proxies": {"http-proxy": "http://a:b@proxy.example"}}, "failed"),
+    ("credentials", {"registry-mirrors": ["https://a:b@mirror.example"]}, "failed"),
+    ("bridge-applied", {"icc": False}, "not applicable"),
+    ("service-limits", {}, "passed"),
+    ("units-loaded", {}, "not applicable"),
+    ("defaults-ignored", {}, "passed"),
+    ("containerd-socket-owner", {}, "not applicable"),
+    ("registry-certificates-owner", {}, "not applicable"),
 ]
 
 
@@ -194,7 +263,7 @@ def test_units_that_cannot_start(host, empty):
     host.put("/etc/systemd/system/docker.socket", "")
     assert "docker.socket is masked" in evidence(host.seen(), "unit-usable")
     host.remove(SERVICE)
-    assert status(host.seen(), "unit-usable") == "unknown"
+    assert "the stock docker.service" in evidence(host.seen(), "unit-usable")
 
 
 def test_an_owner_that_nobody_knows(host):
@@ -231,8 +300,14 @@ def test_a_file_that_cannot_be_read_passes_nothing_that_is_in_it(host, broken):
     "name",
     ["socket-owner", "config-applied", "certificate-served", "listener-refuses-strangers"],
 )
-def test_without_a_daemon_nothing_live_passes(host, name):
-    assert status(host.seen(), name) == "unknown"
+def test_without_a_host_nothing_live_passes(host, name):
+    assert status(host.seen(), name) == "not applicable"
+
+
+def test_a_daemon_that_does_not_answer_has_applied_nothing(host):
+    silent = running(host, answers=False, info={}, problem="it hangs")
+    assert evidence(silent, "config-applied") == "it hangs"
+    assert status(silent, "config-applied") == "unknown"
 
 
 def test_an_unknown_engine_has_no_accepted_file(host):
@@ -265,6 +340,10 @@ PATHS = [
     ("certificate-owner", "/cert.pem", 0o444),
     ("key-owner", "/key.pem", 0o400),
     ("defaults-owner", "/etc/default/docker", 0o644),
+    ("defaults-owner", "/etc/sysconfig/docker", 0o644),
+    ("registry-certificates-owner", "/etc/docker/certs.d/hub:5000/ca.crt", 0o444),
+    ("registry-certificates-owner", "/etc/docker/certs.d/hub:5000/client.cert", 0o444),
+    ("registry-certificates-owner", "/etc/docker/certs.d/hub:5000/client.key", 0o400),
 ]
 
 
@@ -349,6 +428,107 @@ def test_a_swarm(host):
     assert status(running(host, info=swarm), "swarm-live-restore") == "failed"
     assert status(running(host, info=swarm), "live-restore") == "not applicable"
     assert status(running(host), "swarm-live-restore") == "passed"
+
+
+@pytest.mark.parametrize("below", ["", "/100000.100000"])
+def test_a_swarm_whose_daemon_is_down(host, below):
+    host.put(CONFIG, {"live-restore": True})
+    host.put("/var/lib/docker%s/swarm/docker-state.json" % below, "{}")
+    assert status(host.seen(), "swarm-live-restore") == "failed"
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "expected"),
+    [
+        ({}, {"enable_icc": "true", "enable_ip_masquerade": "true"}, "passed"),
+        ({"icc": False}, {"enable_icc": "false"}, "passed"),
+        ({"icc": False}, {"enable_icc": "true"}, "failed"),
+        ({"ip-masq": False}, {"enable_ip_masquerade": "true"}, "failed"),
+        ({"ip": "127.0.0.1"}, {"host_binding_ipv4": "0.0.0.0"}, "failed"),
+        ({"ip": "127.0.0.1"}, {"host_binding_ipv4": "127.0.0.1"}, "passed"),
+        ({"bridge": "none"}, {}, "not applicable"),
+    ],
+)
+def test_the_bridge_against_its_configuration(host, data, options, expected):
+    host.put(CONFIG, data)
+    live = {"com.docker.network.bridge." + name: value for name, value in options.items()}
+    assert status(running(host, bridge=live), "bridge-applied") == expected
+
+
+def test_the_mtu_of_the_bridge(host):
+    host.put(CONFIG, {"mtu": 1400})
+    live = {"com.docker.network.driver.mtu": "1500"}
+    assert "mtu is 1400" in evidence(running(host, bridge=live), "bridge-applied")
+    live["com.docker.network.driver.mtu"] = "1400"
+    assert status(running(host, bridge=live), "bridge-applied") == "passed"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("MemoryMax=1G", "failed"),
+        ("TasksMax=infinity", "passed"),
+        ("CPUQuota=50%", "failed"),
+        ("MemoryMax=1G\nMemoryMax=", "passed"),
+        ("LimitNOFILE=1024", "passed"),
+    ],
+)
+def test_limits_that_bind_the_wrong_process(host, line, expected):
+    host.put("/etc/systemd/system/docker.service.d/limits.conf", "[Service]\n%s\n" % line)
+    assert status(host.seen(), "service-limits") == expected
+
+
+def test_options_that_reach_no_command_line(host):
+    host.put("/etc/default/docker", 'DOCKER_OPTS="--icc=false"\n')
+    assert status(host.seen(), "defaults-ignored") == "passed"
+    host.put(SERVICE, "[Service]\nExecStart=/usr/bin/dockerd -H fd://\n")
+    assert "/etc/default/docker line 1" in evidence(host.seen(), "defaults-ignored")
+
+
+def test_units_that_systemd_has_not_read(host):
+    units = {"docker.service": {"ActiveState": "active", "NeedDaemonReload": "yes"}}
+    assert status(running(host, units=units), "units-loaded") == "failed"
+    units = {"docker.service": {"ActiveState": "active", "NeedDaemonReload": "no"}}
+    assert status(running(host, units=units), "units-loaded") == "passed"
+
+
+def test_a_slice_that_a_unit_describes(host):
+    host.put(CONFIG, {"cgroup-parent": "work.slice"})
+    host.put("/etc/systemd/system/work.slice", "[Slice]\nMemoryMax=1G\n")
+    assert status(host.seen(), "cgroup-parent") == "passed"
+
+
+def test_a_remapping_that_is_told_and_not_done(host):
+    host.put(CONFIG, {"userns-remap": "default"})
+    assert status(running(host), "userns-remap") == "failed"
+    done = {**SHOWN, "SecurityOptions": ["name=userns"]}
+    assert status(running(host, info=done), "userns-remap") == "passed"
+
+
+def test_the_storage_driver_that_runs(host):
+    assert status(running(host), "storage-driver") == "unknown"
+    live = {**SHOWN, "Driver": "devicemapper"}
+    assert status(running(host, info=live), "storage-driver") == "failed"
+
+
+def test_credentials_that_only_root_reads(host):
+    host.put(CONFIG, {"proxies": {"http-proxy": "http://a:b@proxy.example"}}, mode=0o600)
+    assert status(host.seen(), "credentials") == "passed"
+    host.put(
+        "/etc/systemd/system/docker.service.d/proxy.conf",
+        "[Service]\nEnvironment=HTTP_PROXY=http://a:b@proxy.example\n",
+    )
+    judged = findings.judge(host.seen(), [BY_ID["credentials"]])[0]
+    assert judged.status == "failed"
+    assert judged.places == (("/etc/systemd/system/docker.service.d/proxy.conf", 2, 0),)
+
+
+def test_who_is_in_the_socket_group(host):
+    seen = running(host, members=["ci"], primary=[])
+    assert "ci is in docker" in evidence(seen, "socket-group-members")
+    assert status(running(host, members=[], primary=["ci"]), "socket-group-members") == "failed"
+    assert status(running(host, members=["root"]), "socket-group-members") == "passed"
+    assert status(running(host, inode=None), "socket-group-members") == "not applicable"
 
 
 def test_seccomp_by_the_daemon_itself(host):

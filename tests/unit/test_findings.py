@@ -10,6 +10,7 @@ import pytest
 from _dockerd import findings
 from _dockerd.errors import DockerdError
 from _dockerd.findings import Control, Finding, Waiver
+from _dockerd.told import Place
 
 TODAY = datetime.date(2027, 1, 15)
 
@@ -23,7 +24,7 @@ def judged(seen, judge, *waivers, **rest):
 
 
 def no(snapshot):
-    return findings.failed("seen")
+    return findings.failed("seen", Place("/etc/docker/daemon.json", 3, 5))
 
 
 def test_a_finding_is_plain_data(host):
@@ -37,6 +38,7 @@ def test_a_finding_is_plain_data(host):
         "evidence": "seen",
         "why": "Why.",
         "remedy": "Remedy.",
+        "places": [{"path": "/etc/docker/daemon.json", "line": 3, "column": 5}],
     }
 
 
@@ -84,11 +86,16 @@ def test_a_waiver_touches_failures_only(host, verdict):
         ({"id": "a", "reason": "b", "expires": "never"}, "a needs an expiry date"),
         ({"id": "a", "reason": "b", "expires": "2027-02-30"}, "a needs an expiry date"),
         ({"id": "a", "reason": "b", "expires": 5}, "a needs an expiry date"),
+        ("a", "needs an id and a reason"),
+        (
+            {"id": "abc", "reason": "b", "expires": "2027-01-01"},
+            "no control abc, but there is abcd",
+        ),
     ],
 )
 def test_malformed_waivers(entry, words):
     with pytest.raises(DockerdError, match=words):
-        findings.waivers([entry])
+        findings.waivers([entry], [control(no, name="a"), control(no, name="abcd")])
 
 
 def test_waivers_take_text_and_dates():
@@ -96,7 +103,8 @@ def test_waivers_take_text_and_dates():
         {"id": "a", "reason": "b", "expires": "2027-01-31"},
         {"id": "c", "reason": "d", "expires": datetime.date(2027, 2, 1)},
     ]
-    assert [waiver.expires.day for waiver in findings.waivers(entries)] == [31, 1]
+    known = [control(no, name="a"), control(no, name="c")]
+    assert [waiver.expires.day for waiver in findings.waivers(entries, known)] == [31, 1]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +175,54 @@ def test_severities_and_counts():
         "passed": 1,
         "unknown": 1,
         "waived": 1,
+        "not applicable": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("entries", "fail_on", "status"),
+    [
+        ([], "low", 0),
+        (
+            [("passed", "critical"), ("waived", "critical"), ("not applicable", "critical")],
+            "low",
+            0,
+        ),
+        ([("failed", "high")], "high", 1),
+        ([("failed", "high")], "critical", 0),
+        ([("failed", "critical")], "never", 0),
+        ([("unknown", "high")], "high", 2),
+        ([("unknown", "medium")], "high", 0),
+        ([("unknown", "critical"), ("failed", "high")], "high", 1),
+    ],
+)
+def test_exit_status(entries, fail_on, status):
+    some = found(*[(one, severity, False) for one, severity in entries])
+    assert findings.exit_status(some, fail_on) == status
+    assert bool(findings.stopping(some, fail_on)) == bool(status)
+
+
+def test_a_waiver_that_has_ended_is_a_finding_of_its_own(host):
+    ended = Waiver("rule", "agreed", datetime.date(2027, 1, 14))
+    kept = Waiver("rule", "agreed", TODAY)
+    for given, statuses in (
+        ([ended], ["failed", "failed"]),
+        ([kept], ["waived", "passed"]),
+        ([ended, kept], ["waived", "passed"]),
+        ([], ["failed"]),
+    ):
+        judged = findings.judge(host.seen(), [control(no)], given, TODAY)
+        assert [one.status for one in judged] == statuses
+        assert [one.control.id for one in judged[1:]] == ["waivers-current"] * len(statuses[1:])
+
+
+def test_a_waiver_may_be_for_one_instance(host):
+    other = Waiver("rule", "agreed", TODAY, "user:alice")
+    ours = Waiver("rule", "agreed", TODAY, "system")
+    assert [one.status for one in findings.judge(host.seen(), [control(no)], [other], TODAY)] == [
+        "failed"
+    ]
+    assert judged(host.seen(), no, other, ours).status == "waived"
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,10 @@ def test_a_stock_host(host):
 
 def test_an_empty_directory_tells_nothing_and_breaks_nothing(empty):
     seen = empty.seen("")
-    assert (seen.told.service, seen.told.words, seen.does) == (None, [], None)
+    assert (seen.told.service, seen.does, seen.whole) == (None, None, False)
+    assert [word.text for word in seen.told.words] == list(told.STOCK)
     assert seen.told.version is None
-    assert seen.missing_owners == {"SocketUser": "root", "SocketGroup": "root"}
+    assert seen.missing_owners == {}
 
 
 @pytest.mark.parametrize(

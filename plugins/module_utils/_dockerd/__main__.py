@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         host = Host(given.root)
         if host.live and given.flags is not None:
             raise DockerdError("--flags goes with --root: a running host has flags of its own")
-        judgement = judge(host, given.engine_version, given.flags, accepted, given.instance)
+        judgement = judge(host, given.engine_version or "", given.flags, accepted, given.instance)
     except DockerdError as error:
         sys.stderr.write("dockerd-validate: %s\n" % error)
         return NO_VERDICT
@@ -63,7 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--engine-version",
-        default="",
         type=_version,
         help="such as 28.5.2, where dockerd cannot be asked",
     )

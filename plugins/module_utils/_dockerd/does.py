@@ -38,7 +38,8 @@ class Does:
     containers: dict = field(default_factory=dict)  # running ones: id -> (name, pid)
     bridge: dict = field(default_factory=dict)  # options of the default bridge
     inode: object = None  # Stat of the unix socket
-    members: list = field(default_factory=list)  # of the unix socket's group
+    members: list = field(default_factory=list)  # of the unix socket's group, group(5)
+    primary: list = field(default_factory=list)  # users whose own group it is, passwd(5)
     served: dict = field(default_factory=dict)  # listener address -> (DER, answered a stranger)
     ports: dict = field(default_factory=dict)  # TCP port -> inodes of listening sockets
     descriptors: set = field(default_factory=set)  # socket inodes that dockerd holds
@@ -80,6 +81,7 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     does.inode = host.stat(instance.socket_path)
     if does.inode:
         does.members = host.members(host.group(does.inode.gid))
+        does.primary = [user.name for user in host.users() if user.gid == does.inode.gid]
     does.ports = _ports(host)
     if does.active(instance.service):
         _ask(does, instance, host)

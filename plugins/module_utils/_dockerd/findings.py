@@ -141,6 +141,7 @@ def waivers(entries: list[dict], controls: Iterable[Control]) -> list[Waiver]:
     return found
 
 
+NOT_RUNNING = "only a running host shows this"
 WAIVERS = Control(
     "waivers-current",
     "No waiver has ended",

@@ -33,6 +33,8 @@ class Instance:
     socket_path: str = "/run/docker.sock"
     unit_directory: str = "/etc/systemd/system"
     state_directory: str = "/var/lib/hardened-docker/system"
+    registry_directory: str = "/etc/docker/certs.d"
+    data_root: str = "/var/lib/docker"
     systemctl: tuple[str, ...] = ("systemctl",)
     search: tuple[str, ...] = SYSTEM_UNITS  # where systemd looks for its units, systemd.unit(5)
     user: User = ROOT
@@ -98,6 +100,8 @@ def rootless(user: User) -> Instance:
         socket_path="%s/docker.sock" % runtime,
         unit_directory="%s/systemd/user" % settings,
         state_directory="/var/lib/hardened-docker/%d" % user.uid,
+        registry_directory="%s/docker/certs.d" % settings,
+        data_root="%s/.local/share/docker" % user.home,
         # As the user and on the user's own bus: root's would be another manager.
         systemctl=(
             "runuser",

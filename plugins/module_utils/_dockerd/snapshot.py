@@ -15,11 +15,15 @@ import re
 import ssl
 from dataclasses import dataclass, field
 
+from . import units
 from .does import Does, read_does
 from .errors import HostError
 from .host import Host
 from .instance import Instance
 from .told import TLS_DIRECTIVES, Told, read_told, strings
+
+# Where packagings keep options for the command line, and under which name.
+DEFAULTS = {"/etc/default/docker": "DOCKER_OPTS", "/etc/sysconfig/docker": "OPTIONS"}
 
 
 @dataclass
@@ -58,6 +62,12 @@ class Snapshot:
     unreadable: dict = field(default_factory=dict)  # path -> why the host will not say
     owners: dict = field(default_factory=dict)  # path -> (user, group) names
     digests: dict = field(default_factory=dict)  # path -> digest, of files read at start only
+    owner: str = "root:root"  # whom the files of the instance belong to, by name
+    swarm_state: bool | None = None  # whether a swarm left its state on disk; None: unknown
+    defaults: dict = field(default_factory=dict)  # environment file -> its assignments
+    slices: list = field(default_factory=list)  # cgroup-parent, where a unit describes it
+    registries: list = field(default_factory=list)  # certificates and keys for registries
+    containerd: str = ""  # the socket at which dockerd reaches containerd
     plugins: dict = field(default_factory=dict)  # authorization plugin -> where it was found
     names: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= as written -> name
     missing_owners: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= without entry
@@ -82,6 +92,11 @@ class Snapshot:
             self.names.get(("group", group), group),
             modes[-1] if modes else 0o666,
         )
+
+    @property
+    def swarm(self) -> bool | None:
+        """Whether this host is in a swarm, as its daemon says, or what it left on disk."""
+        return self.does.swarm if self.does and self.does.info else self.swarm_state
 
     @property
     def recorded(self) -> bool:
@@ -155,7 +170,8 @@ def read_manifest(instance: Instance, host: Host) -> Manifest:
 def read_files(snapshot: Snapshot, host: Host) -> None:
     """The files that the configuration names: their owners, modes and certificates."""
     told, instance = snapshot.told, snapshot.instance
-    paths = [told.config_path, os.path.dirname(told.config_path), "/etc/default/docker"]
+    paths = [told.config_path, os.path.dirname(told.config_path)]
+    paths.append(os.path.dirname(instance.config_path))
     for unit in (told.service, told.socket, told.tls_socket):
         if unit:
             paths += [path for path in [unit.path, *unit.dropins] if path]
@@ -163,7 +179,10 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
         value = told.setting(name)
         if isinstance(value, str) and value.startswith("/"):
             paths.append(value)
-    for path in paths:
+    snapshot.registries = _below(host, instance.registry_directory)
+    snapshot.containerd = _containerd(told, instance)
+    paths += [*DEFAULTS, *snapshot.registries, snapshot.containerd]
+    for path in filter(None, paths):
         try:
             status = host.stat(path)
         except HostError as error:
@@ -182,19 +201,64 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
     snapshot.pair_problem = _pair_problem(snapshot, host)
     for name in strings(told.setting("authorization-plugins")):
         snapshot.plugins[name] = next((path for path in _plugin_paths(name) if host.stat(path)), "")
-    user, group = snapshot.socket_owner[:2]
-    uid, gid = host.uid(user), host.gid(group)
-    if uid is None:
-        snapshot.missing_owners["SocketUser"] = user
-    else:
-        snapshot.names["user", user] = host.user(uid)
-    if gid is None:
-        snapshot.missing_owners["SocketGroup"] = group
-    else:
-        snapshot.names["group", group] = host.group(gid)
+    _read_owner(snapshot, host)
+    user = instance.user
+    snapshot.owner = "%s:%s" % (user.name, host.group(user.gid)) if user.uid else "root:root"
+    for path in DEFAULTS:
+        text = (host.optional(path) or b"").decode("utf-8", "replace")
+        snapshot.defaults[path] = units.environment_file(text)
+    parent = told.setting("cgroup-parent")
+    if isinstance(parent, str) and parent.endswith(".slice"):
+        unit = units.load(host, parent, instance.search)
+        snapshot.slices = [parent] if unit and not unit.masked else []
+    snapshot.swarm_state = _swarm_state(snapshot, host)
     if snapshot.does and snapshot.does.inode:
         inode = snapshot.does.inode
         snapshot.owners[instance.socket_path] = (host.user(inode.uid), host.group(inode.gid))
+
+
+def _read_owner(snapshot: Snapshot, host: Host) -> None:
+    """The user and group of the unix socket; without passwd(5) there is nothing to find."""
+    user, group = snapshot.socket_owner[:2]
+    uid, gid = host.uid(user), host.gid(group)
+    if uid is not None:
+        snapshot.names["user", user] = host.user(uid)
+    elif snapshot.whole:
+        snapshot.missing_owners["SocketUser"] = user
+    if gid is not None:
+        snapshot.names["group", group] = host.group(gid)
+    elif snapshot.whole:
+        snapshot.missing_owners["SocketGroup"] = group
+
+
+def _below(host: Host, directory: str) -> list[str]:
+    """The files two levels down: certs.d/registry:port/ca.crt, moby registry/config.go."""
+    return [
+        "%s/%s/%s" % (directory, name, file)
+        for name in host.list(directory)
+        for file in host.list("%s/%s" % (directory, name))
+    ]
+
+
+def _containerd(told: Told, instance: Instance) -> str:
+    """The socket named, or else the packaged one; a rootless dockerd starts its own containerd."""
+    named = told.setting("containerd")
+    if isinstance(named, str) and named.startswith("/"):
+        return named
+    return "" if instance.rootless else "/run/containerd/containerd.sock"
+
+
+def _swarm_state(snapshot: Snapshot, host: Host) -> bool | None:
+    """The file is moby daemon/cluster/cluster.go's; with userns-remap it lies one level down."""
+    root = snapshot.told.setting("data-root", snapshot.instance.data_root)
+    if not isinstance(root, str) or not root.startswith("/"):
+        return None
+    remapped = [name for name in host.list(root) if re.match(r"\d+\.\d+$", name)]
+    places = [root, *("%s/%s" % (root, name) for name in remapped)]
+    try:
+        return any(host.stat("%s/swarm/docker-state.json" % place) for place in places)
+    except HostError:
+        return None
 
 
 def _plugin_paths(name: str) -> list[str]:

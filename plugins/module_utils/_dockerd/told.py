@@ -62,6 +62,7 @@ class Told:
     raw: bytes | None = None  # None where there is no file
     document: config.Document | None = None  # None where it cannot be parsed
     error: str = ""  # why not
+    error_place: Place | None = None
     unreadable: str = ""  # why it cannot even be read; dockerd may see what we do not
     service: units.Unit | None = None
     socket: units.Unit | None = None
@@ -149,6 +150,7 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
         told.unreadable = str(error)
     except config.ConfigError as error:
         told.error = str(error)
+        told.error_place = Place(told.config_path, error.line, error.column)
     told.version_text = version or engine_version(host, told)
     try:
         told.version = parse_version(told.version_text)

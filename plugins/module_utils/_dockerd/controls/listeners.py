@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..findings import Control, Verdict, broken, not_applicable, unknown
+from ..findings import NOT_RUNNING, Control, Verdict, broken, not_applicable, unknown
 from ..snapshot import Snapshot
 
 
@@ -28,7 +28,7 @@ def _verified(snapshot: Snapshot) -> Verdict:
 
 def _refuses(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None:
-        return unknown("there is no running daemon to try")
+        return not_applicable(NOT_RUNNING)
     if not snapshot.told.tcp:
         return not_applicable("nothing listens on TCP")
     served = snapshot.does.served

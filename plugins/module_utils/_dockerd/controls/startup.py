@@ -7,48 +7,69 @@ from __future__ import annotations
 
 from .. import config
 from ..drift import gaps, unapplied
-from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
-from ..snapshot import Snapshot
-from ..told import TLS_DIRECTIVES, strings
+from ..findings import (
+    NOT_RUNNING,
+    PASSED,
+    Control,
+    Verdict,
+    broken,
+    failed,
+    not_applicable,
+    passed,
+    unknown,
+)
+from ..snapshot import DEFAULTS, Snapshot
+from ..told import TLS_DIRECTIVES, Place, Told, strings
 
 
-def _problems(snapshot: Snapshot, fatal: bool) -> list[str]:
+def _problems(snapshot: Snapshot, fatal: bool) -> Verdict:
     told = snapshot.told
-    if told.document is None:
-        return []
     flags = {flag.directive: told.setting(flag.directive) for flag in told.flags}
-    return [
-        "%s%s: %s"
-        % (told.config_path, " line %d" % problem.line if problem.line else "", problem.message)
+    found = [
+        problem
         for problem in config.problems(told.document, told.version, flags)
         if problem.fatal == fatal
     ]
+    return broken(
+        [
+            "%s%s: %s"
+            % (told.config_path, " line %d" % problem.line if problem.line else "", problem.message)
+            for problem in found
+        ],
+        [Place(told.config_path, problem.line or 0, problem.column or 0) for problem in found],
+    )
 
 
 def _parses(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     if told.unreadable:
         return unknown(told.unreadable)
-    return failed(told.error) if told.error else passed()
+    return failed(told.error, told.error_place) if told.error else passed()
 
 
 def _accepted(snapshot: Snapshot) -> Verdict:
     if snapshot.told.document is None:
         return unknown("daemon.json cannot be read")
-    problems = _problems(snapshot, fatal=True)
-    if not problems and snapshot.told.version is None:
+    verdict = _problems(snapshot, fatal=True)
+    if verdict.status == PASSED and snapshot.told.version is None:
         return unknown("the engine's version is not known, so neither are its directives")
-    return broken(problems)
+    return verdict
 
 
 def _ignored(snapshot: Snapshot) -> Verdict:
     if snapshot.told.document is None:
         return unknown("daemon.json cannot be read")
-    return broken(_problems(snapshot, fatal=False))
+    return _problems(snapshot, fatal=False)
+
+
+def _origin(told: Told) -> str:
+    return told.words[0].origin
 
 
 def _unit(snapshot: Snapshot) -> Verdict:
     told, instance = snapshot.told, snapshot.instance
+    if told.service is None and told.words:
+        return passed("there is no %s here; judged with %s" % (instance.service, _origin(told)))
     if told.service is None:
         return unknown("there is no %s here" % instance.service)
     masked = [
@@ -84,9 +105,12 @@ def _referenced(snapshot: Snapshot) -> Verdict:
     ]
     unseen = [path for path in paths.values() if path not in snapshot.files]
     unseen += [snapshot.unreadable[path] for path in paths.values() if path in snapshot.unreadable]
+    if missing and not snapshot.whole:
+        return unknown("this directory may lack what the host has: %s" % "; ".join(missing))
     if unseen and not missing:
         return unknown("cannot be looked at: %s" % ", ".join(unseen))
-    return broken(missing)
+    places = [told.place(name) for name, path in paths.items() if not snapshot.files.get(path)]
+    return broken(missing, places)
 
 
 def _plugins(snapshot: Snapshot) -> Verdict:
@@ -107,25 +131,138 @@ def _plugins(snapshot: Snapshot) -> Verdict:
 
 
 def _swarm(snapshot: Snapshot) -> Verdict:
-    if snapshot.told.setting("live-restore") is not True:
-        return passed()
-    if snapshot.does is None or not snapshot.does.info:
-        return unknown("whether this host is in a swarm is only known by its daemon")
-    if snapshot.does.swarm:
+    told = snapshot.told
+    if told.setting("live-restore") is not True:
+        return passed("live-restore is off")
+    if snapshot.swarm is None:
+        return unknown("whether this host is in a swarm is not known")
+    if snapshot.swarm:
         return failed(
-            "live-restore is told (%s) on a swarm node" % snapshot.told.where("live-restore")
+            "live-restore is told (%s) on a swarm node" % told.where("live-restore"),
+            told.place("live-restore"),
         )
-    return passed()
+    return passed("this host is in no swarm")
 
 
 def _applied(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None:
-        return unknown("there is no running daemon to compare with")
+        return not_applicable(NOT_RUNNING)
     found = ["%s (%s)" % (gap.what, gap.need) for gap in gaps(snapshot)]
     found += ["/info shows another value for %s" % name for name in unapplied(snapshot)]
+    if not found and not snapshot.does.answers:
+        return unknown(snapshot.does.problem)
     return broken(sorted(set(found)))
 
 
+def _bridge(snapshot: Snapshot) -> Verdict:
+    """The options of the default bridge, moby daemon/daemon_unix.go initBridgeDriver."""
+    if snapshot.does is None:
+        return not_applicable(NOT_RUNNING)
+    if not snapshot.does.answers:
+        return unknown(snapshot.does.problem)
+    told, live = snapshot.told, snapshot.does.bridge
+    if not live:
+        return not_applicable("there is no default bridge")
+    differing = []
+    for directive, (option, default) in BRIDGE.items():
+        wanted = told.setting(directive, default)
+        if wanted is not None and option in live and str(wanted).lower() != live[option]:
+            differing.append(
+                (
+                    directive,
+                    "%s is %s, and %s says %s" % (directive, _text(wanted), option, live[option]),
+                )
+            )
+    return broken(
+        ["%s (%s)" % (what, told.where(directive)) for directive, what in differing],
+        [told.place(directive) for directive, dummy in differing],
+    )
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _group(snapshot: Snapshot) -> Verdict:
+    """The socket of systemd has its owner from docker.socket, moby issue 32611."""
+    told = snapshot.told
+    if told.setting("group") is None:
+        return not_applicable("no group is told")
+    hosts = strings(told.setting("hosts"))
+    if any(host.startswith("unix://") for host in hosts) or not any(
+        host.startswith("fd://") for host in hosts
+    ):
+        return passed("dockerd makes the socket itself")
+    return failed(
+        "group: %s (%s) does nothing, because systemd makes the socket"
+        % (told.setting("group"), told.where("group")),
+        told.place("group"),
+    )
+
+
+def _service_limits(snapshot: Snapshot) -> Verdict:
+    """Containers are in cgroups beside the service's, moby daemon/daemon_unix.go UsingSystemd."""
+    service = snapshot.told.service
+    if service is None or service.masked:
+        return not_applicable("there is no unit here")
+    found = [
+        (name, setting)
+        for name in SERVICE_LIMITS
+        for setting in service.settings("Service", name)[-1:]
+        if setting.value not in ("infinity", "max")
+    ]
+    return broken(
+        ["%s=%s in %s line %d" % (name, at.value, at.path, at.line) for name, at in found],
+        [Place(at.path, at.line) for dummy, at in found],
+    )
+
+
+def _defaults(snapshot: Snapshot) -> Verdict:
+    """Docker's own packages do not read /etc/default/docker; Debian's do."""
+    told = snapshot.told
+    if told.service is None or told.service.masked or snapshot.instance.rootless:
+        return not_applicable("there is no unit here that could read it")
+    origins = {word.path for word in told.words}
+    ignored = [
+        "%s in %s line %d reaches no command line" % (name, path, line)
+        for path, assignments in snapshot.defaults.items()
+        for name, value, line in assignments
+        if name in DEFAULTS.values() and value and path not in origins
+    ]
+    return broken(ignored, [Place(path) for path in snapshot.defaults] if ignored else [])
+
+
+def _loaded(snapshot: Snapshot) -> Verdict:
+    if snapshot.does is None:
+        return not_applicable(NOT_RUNNING)
+    stale = [
+        name
+        for name, shown in snapshot.does.units.items()
+        if shown.get("NeedDaemonReload") == "yes"
+    ]
+    return broken(["%s changed on disk after systemd read it" % name for name in stale])
+
+
+# Directives that make options of the default bridge, and their defaults.
+BRIDGE = {
+    "icc": ("com.docker.network.bridge.enable_icc", True),
+    "ip-masq": ("com.docker.network.bridge.enable_ip_masquerade", True),
+    "ip": ("com.docker.network.bridge.host_binding_ipv4", None),
+    "mtu": ("com.docker.network.driver.mtu", None),
+}
+# systemd.resource-control(5)
+SERVICE_LIMITS = (
+    "CPUQuota",
+    "MemoryHigh",
+    "MemoryLimit",
+    "MemoryMax",
+    "MemorySwapMax",
+    "TasksMax",
+    "IOReadBandwidthMax",
+    "IOWriteBandwidthMax",
+    "IOReadIOPSMax",
+    "IOWriteIOPSMax",
+)
 CONTROLS = [
     Control(
         "config-parses",
@@ -214,6 +351,51 @@ CONTROLS = [
         "A file that says so protects nobody while the daemon does otherwise.",
         "Run the dockerd role, which reloads or restarts the daemon as needed.",
         _applied,
+        {},
+    ),
+    Control(
+        "bridge-applied",
+        "The default bridge has what the configuration says",
+        "high",
+        "A bridge with containers on it is not made anew, and keeps its former rules.",
+        "Restart dockerd while no container is on the default bridge.",
+        _bridge,
+        {},
+    ),
+    Control(
+        "group-ignored",
+        "The socket's group is set where it counts",
+        "high",
+        "Under socket activation the group directive is accepted and does nothing.",
+        "Remove group, and set dockerd_socket_group.",
+        _group,
+        {},
+    ),
+    Control(
+        "service-limits",
+        "No limit is set on docker.service in place of the containers",
+        "high",
+        "Limits of docker.service bind dockerd; containers run in cgroups of their own.",
+        "Move the limits to a slice, and name it as cgroup-parent in dockerd_options.",
+        _service_limits,
+        {},
+    ),
+    Control(
+        "defaults-ignored",
+        "The options in the environment file reach dockerd",
+        "high",
+        "The unit of Docker's own packages does not read that file.",
+        "Move the options to dockerd_options, and empty the file.",
+        _defaults,
+        {},
+    ),
+    Control(
+        "units-loaded",
+        "systemd has read the units as they are on disk",
+        "high",
+        "A unit that changed on disk does nothing until systemd reads it again.",
+        "Run the dockerd role, or systemctl daemon-reload and restart the unit.",
+        _loaded,
         {},
     ),
 ]

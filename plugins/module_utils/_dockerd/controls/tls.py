@@ -5,7 +5,16 @@
 
 from __future__ import annotations
 
-from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
+from ..findings import (
+    NOT_RUNNING,
+    Control,
+    Verdict,
+    broken,
+    failed,
+    not_applicable,
+    passed,
+    unknown,
+)
 from ..snapshot import Snapshot
 
 
@@ -20,7 +29,7 @@ def _pair(snapshot: Snapshot) -> Verdict:
 
 def _served(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None:
-        return unknown("there is no running daemon to ask")
+        return not_applicable(NOT_RUNNING)
     certificate = snapshot.leaves.get(str(snapshot.told.setting("tlscert")))
     if not certificate or not snapshot.does.served:
         return not_applicable("no TLS listener")
