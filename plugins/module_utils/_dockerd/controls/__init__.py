@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..findings import Control
-from . import daemon, files, listeners, startup, tls
+from . import daemon, files, images, isolation, limits, listeners, logs, startup, tls
 
 CONTROLS: list[Control] = [
     *startup.CONTROLS,
@@ -14,4 +14,8 @@ CONTROLS: list[Control] = [
     *tls.CONTROLS,
     *files.CONTROLS,
     *daemon.CONTROLS,
+    *isolation.CONTROLS,
+    *limits.CONTROLS,
+    *logs.CONTROLS,
+    *images.CONTROLS,
 ]
