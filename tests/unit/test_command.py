@@ -10,7 +10,6 @@ import os
 import pytest
 from _dockerd import __main__ as command
 from _dockerd.controls import CONTROLS
-from _dockerd.reports import text
 from conftest import CONFIG
 
 
@@ -67,32 +66,3 @@ def test_judging_writes_nothing(host, capsys):
     before = host.tree()
     run(host, capsys)
     assert host.tree() == before
-
-
-def entry(status, **rest):
-    made = {"id": "rule", "title": "Title", "severity": "high", "status": status}
-    return {**made, "evidence": "seen", "remedy": "Do it.", **rest}
-
-
-@pytest.mark.parametrize(
-    ("status", "shown", "hidden"),
-    [
-        ("failed", ["high", "seen", "-> Do it."], []),
-        ("unknown", ["unknown", "seen"], ["Do it."]),
-        ("waived", ["waived", "seen"], ["Do it."]),
-        ("passed", ["passed"], ["seen", "Do it."]),
-        ("not applicable", ["not applicable"], ["seen"]),
-    ],
-)
-def test_text(status, shown, hidden):
-    rendered = text.render({"findings": [entry(status)]})
-    assert all(word in rendered for word in shown)
-    assert not any(word in rendered for word in hidden)
-    assert rendered.endswith("1 %s\n" % status)
-    assert "\033" not in rendered
-
-
-def test_colour_is_for_terminals_and_never_from_evidence():
-    assert "\033[31mhigh" in text.render({"findings": [entry("failed")]}, colour=True)
-    rendered = text.render({"findings": [entry("failed", evidence="a\033[2Jb\nc\u202ed")]})
-    assert "a [2Jb c d" in rendered

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
-PAGES = [TOP / "README.md", TOP / "docs" / "architecture.md", TOP / "docs" / "threat-model.md"]
+PAGES = [TOP / "README.md"]
+PAGES += [TOP / "docs" / name for name in ("architecture.md", "report.md", "threat-model.md")]
 CORE = TOP / "plugins" / "module_utils" / "_dockerd"
 # A word in backquotes that names a place of this project.
 PLACE = re.compile(

@@ -1,35 +1,48 @@
 # Copyright: hardened.docker contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Findings for people, on a terminal."""
+"""The result for people, on a terminal."""
 
 from __future__ import annotations
 
+from .words import counted, of, printable, standing, verdict
+
 COLOURS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "passed": "32"}
+STARTS = {True: "32", False: "1;31", None: "33"}
 
 
 def render(result: dict, colour: bool = False) -> str:
-    """One line a control, what failed with its evidence and remedy; the counts last.
-
-    ``result`` is plain data, as judgement.Judgement.as_dict gives it.
-    """
-    findings, lines = result["findings"], []
-    for finding in findings:
-        status = finding["severity"] if finding["status"] == "failed" else finding["status"]
-        code = COLOURS.get(status) if colour else None
-        word = "\033[%sm%-14s\033[0m" % (code, status) if code else "%-14s" % status
-        lines.append("%s %-28s %s" % (word, finding["id"], finding["title"]))
-        if finding["status"] in ("failed", "unknown", "waived"):
-            lines.append("%16s%s" % ("", _plain(finding["evidence"])))
-        if finding["status"] == "failed":
-            lines.append("%16s-> %s" % ("", finding["remedy"]))
-    counts: dict = {}
-    for finding in findings:
-        counts[finding["status"]] = counts.get(finding["status"], 0) + 1
-    lines.append(", ".join("%d %s" % (number, status) for status, number in sorted(counts.items())))
+    """One line a control, what failed with its evidence and remedy; whether dockerd starts last."""
+    lines = []
+    for instance in result["instances"]:
+        if len(result["instances"]) > 1:
+            heading = "%s, %s" % (instance["name"], instance["config"])
+            lines += [_painted(_line(heading), "1" if colour else None)]
+        for finding in of(result, instance):
+            lines += _finding(finding, colour)
+        if len(result["instances"]) > 1:
+            lines += ["%s: %s" % (_line(instance["name"]), counted(instance["counts"])), ""]
+    lines.append(counted(result["counts"]))
+    answer = _line(verdict(result["starts"], result["instances"]))
+    lines.append(_painted(answer, STARTS[result["starts"]] if colour else None))
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
+def _finding(finding: dict, colour: bool) -> list[str]:
+    word = standing(finding)
+    painted = _painted("%-14s" % word, COLOURS.get(word) if colour else None)
+    lines = ["%s %-28s %s" % (painted, _line(finding["id"]), _line(finding["title"]))]
+    if finding["status"] in ("failed", "unknown", "waived"):
+        lines.append("%16s%s" % ("", _line(finding["evidence"])))
+    if finding["status"] == "failed":
+        lines.append("%16s-> %s" % ("", _line(finding["remedy"])))
+    return lines
+
+
+def _line(text: str) -> str:
     """The text on one line, without what a terminal would obey."""
-    return "".join(one if one.isprintable() else " " for one in text)
+    return printable(text, keep="", instead=" ")
+
+
+def _painted(text: str, code: str | None) -> str:
+    return "\033[%sm%s\033[0m" % (code, text) if code else text
