@@ -8,11 +8,14 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from _dockerd import plan, snapshot, told
-from _dockerd.host import Host
+from _dockerd.does import Does, Process
+from _dockerd.host import Host, Stat
 from _dockerd.instance import Instance
+from _dockerd.snapshot import Manifest, Read
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -42,6 +45,15 @@ SocketGroup=docker
     "/etc/default/docker": '#DOCKER_OPTS="--dns 192.0.2.1"\n',
     "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nci:x:1000:1000::/home/ci:/bin/sh\n",
     "/etc/group": "root:x:0:\ndocker:x:998:ci\nci:x:1000:\n",
+}
+
+
+# What /info says of a daemon without any settings.
+SHOWN = {
+    "LiveRestoreEnabled": False,
+    "Debug": False,
+    "ExperimentalBuild": False,
+    "LoggingDriver": "json-file",
 }
 
 
@@ -91,6 +103,32 @@ class Directory(Host):
         manifest = made.manifest
         path = made.snapshot.instance.manifest_path
         self.write(path, manifest.dump(), 0o600, os.geteuid(), os.getegid())
+
+
+def running(host, **changes):
+    """The host with a daemon that runs as it is told; ``changes`` are fields of Does."""
+    seen = host.seen()
+    argv = [word.text for word in seen.told.words]
+    units = {
+        name: {"ActiveState": "active", "Listen": "/run/docker.sock (Stream)"}
+        for name in ("docker.service", "docker.socket")
+    }
+    does = Does(
+        units=units,
+        process=Process(1, 0.0, ["boot", 1, 1], argv),
+        answers=True,
+        info=dict(SHOWN),
+        inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
+    )
+    seen.does = replace(does, **changes)
+    if seen.does.inode:
+        seen.owners[seen.instance.socket_path] = (
+            host.user(seen.does.inode.uid),
+            host.group(seen.does.inode.gid),
+        )
+    seen.read = Read(dict(seen.told.data), argv[1:], dict(seen.digests))
+    seen.manifest = Manifest(applied={"identity": ["boot", 1, 1]})
+    return seen
 
 
 @pytest.fixture

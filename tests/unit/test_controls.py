@@ -10,21 +10,11 @@ from dataclasses import replace
 import pytest
 from _dockerd import findings
 from _dockerd.controls import CONTROLS, files
-from _dockerd.does import Does, Process
 from _dockerd.host import Stat
-from _dockerd.instance import Instance
-from _dockerd.snapshot import Manifest, Read
-from conftest import CONFIG, SERVICE, SOCKET
+from conftest import CONFIG, SERVICE, SHOWN, SOCKET, running
 
-INSTANCE = Instance()
 BY_ID = {control.id: control for control in CONTROLS}
 TLS = {"tlsverify": True, "tlscacert": "/ca.pem", "tlscert": "/cert.pem", "tlskey": "/key.pem"}
-SHOWN = {
-    "LiveRestoreEnabled": False,
-    "Debug": False,
-    "ExperimentalBuild": False,
-    "LoggingDriver": "json-file",
-}
 
 
 def status(seen, name):
@@ -33,31 +23,6 @@ def status(seen, name):
 
 def evidence(seen, name):
     return findings.judge(seen, [BY_ID[name]])[0].evidence
-
-
-def running(host, **changes):
-    seen = host.seen()
-    argv = [word.text for word in seen.told.words]
-    units = {
-        name: {"ActiveState": "active", "Listen": "/run/docker.sock (Stream)"}
-        for name in ("docker.service", "docker.socket")
-    }
-    does = Does(
-        units=units,
-        process=Process(1, 0.0, ["boot", 1, 1], argv),
-        answers=True,
-        info=dict(SHOWN),
-        inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
-    )
-    seen.does = replace(does, **changes)
-    if seen.does.inode:
-        seen.owners[INSTANCE.socket_path] = (
-            host.user(seen.does.inode.uid),
-            host.group(seen.does.inode.gid),
-        )
-    seen.read = Read(dict(seen.told.data), argv[1:], dict(seen.digests))
-    seen.manifest = Manifest(applied={"identity": ["boot", 1, 1]})
-    return seen
 
 
 def test_every_control_has_what_a_reader_needs():
