@@ -22,7 +22,11 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # This checkout, and never a copy that somebody installed below their home.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.ansible/collections
 
-.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios dist venv clean
+# The peer that `make bench` runs beside ours: a URL, or the path of a clone.
+DOCKER_BENCH ?= https://github.com/docker/docker-bench-security
+peer := .ansible/docker-bench-security
+
+.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios bench dist venv clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,16 +64,27 @@ scenarios: venv ## Every Molecule scenario, on the lab
 	python tests/scenarios.py
 	molecule test --all
 
-dist: venv ## The collection archive and dockerd-validate, in dist/
-	rm -rf dist $(zipapp)
+bench: lab dist/dockerd-validate ## What a judgement of a host costs, beside docker-bench-security (DOCKER_BENCH=path or URL)
+	@test -d $(peer) || git clone --quiet $(DOCKER_BENCH) $(peer) \
+		|| { echo "No docker-bench-security to compare with: name a clone with DOCKER_BENCH=" >&2; exit 1; }
+	git -C $(peer) archive --prefix=docker-bench-security/ --output=$(CURDIR)/$(peer).tar HEAD
+	ansible-playbook --inventory $(INVENTORY) tests/bench/bench.yml \
+		--extra-vars "bench_judge=$(CURDIR)/dist/dockerd-validate bench_peer=$(CURDIR)/$(peer).tar"
+
+dist: venv dist/dockerd-validate ## The collection archive and dockerd-validate, in dist/
+	rm -f dist/*.tar.gz
 	ansible-galaxy collection build --output-path dist
+
+dist/dockerd-validate: $(shell find plugins/module_utils/_dockerd -name '*.py')
+	rm -rf $(zipapp)
+	mkdir -p dist
 	mkdir -p $(zipapp)/_dockerd
 	cd plugins/module_utils/_dockerd && find . -name '*.py' -exec cp --parents -t $(CURDIR)/$(zipapp)/_dockerd {} +
 	printf 'import sys\n\nfrom _dockerd.__main__ import main\n\nsys.exit(main())\n' > $(zipapp)/__main__.py
 	# The same bytes whenever and by whomever it is built.
 	chmod -R u=rwX,go=rX $(zipapp)
 	find $(zipapp) -exec touch --date=@$(SOURCE_DATE_EPOCH) {} +
-	TZ=UTC python -m zipapp --python '/usr/bin/env python3' --output dist/dockerd-validate $(zipapp)
+	TZ=UTC $(PYTHON) -m zipapp --python '/usr/bin/env python3' --output dist/dockerd-validate $(zipapp)
 	chmod 0755 dist/dockerd-validate
 	dist/dockerd-validate --help > /dev/null
 
