@@ -11,6 +11,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins" / "module_utils"))
 
 from _dockerd.controls import CONTROLS
+from _dockerd.findings import WAIVERS
+from _dockerd.judgement import READABLE
+
+ALL = [READABLE, *CONTROLS, WAIVERS]
 
 INTRODUCTION = """\
 <!-- Made by `python3 docs/controls.py > docs/controls.md`. Change the table in
@@ -34,11 +38,11 @@ def cell(text: str) -> str:
 
 def table() -> str:
     """The page."""
-    versions = sorted({version for control in CONTROLS for version in control.cis})
+    versions = sorted({version for control in ALL for version in control.cis})
     head = ["control", "severity", "candidate", "rule, and why it matters", "remedy"]
     rows = [head + ["CIS " + version for version in versions]]
     rows.append(["---"] * len(rows[0]))
-    for control in CONTROLS:
+    for control in ALL:
         kind = "starts" if control.starts else "blocks" if control.blocks else ""
         rule = "**%s.** %s" % (control.title.rstrip("."), control.why)
         ids = [control.cis.get(version, "") for version in versions]

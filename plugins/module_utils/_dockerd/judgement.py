@@ -13,13 +13,47 @@ from dataclasses import dataclass, field
 
 from . import VERSION, findings
 from .controls import CONTROLS
-from .errors import DockerdError
-from .findings import Finding, Waiver
+from .errors import DockerdError, HostError
+from .findings import UNKNOWN, Control, Finding, Waiver, passed
 from .host import Host
 from .instance import Instance, discover
 from .snapshot import Snapshot, read
 
 SCHEMA = 1  # of the result; it grows when a field changes its meaning or goes
+
+
+# The one control on a daemon that nobody can look at.
+READABLE = Control(
+    "daemon-readable",
+    "The daemon's files can be read",
+    "critical",
+    "Whatever stands in the way of reading them hides everything else.",
+    "Mend or remove what is named, and judge as root.",
+    lambda snapshot: passed(),
+    {},
+    starts=True,
+)
+
+
+@dataclass
+class Daemon:
+    """One instance: what was seen of it, None where it cannot be read, and the findings."""
+
+    instance: Instance
+    snapshot: Snapshot | None
+    findings: list[Finding]
+
+    def as_dict(self) -> dict:
+        """Plain data, as reports and modules give it."""
+        seen = self.snapshot
+        return {
+            "name": self.instance.name,
+            "config": seen.told.config_path if seen else self.instance.config_path,
+            "starts": findings.starts(self.findings),
+            "counts": findings.count(self.findings),
+            "engine": engine(seen),
+            "certificates": [],
+        }
 
 
 @dataclass
@@ -29,17 +63,17 @@ class Judgement:
     host: str
     root: str
     time: datetime.datetime
-    snapshots: list[Snapshot] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    daemons: list[Daemon] = field(default_factory=list)
 
-    def of(self, snapshot: Snapshot) -> list[Finding]:
-        """The findings on one instance."""
-        return [one for one in self.findings if one.instance == snapshot.instance.name]
+    @property
+    def findings(self) -> list[Finding]:
+        """Those on every daemon."""
+        return [finding for daemon in self.daemons for finding in daemon.findings]
 
     @property
     def starts(self) -> bool | None:
         """Whether every daemon starts with what it is told; None where that cannot be known."""
-        answers = [findings.starts(self.of(snapshot)) for snapshot in self.snapshots]
+        answers = [findings.starts(daemon.findings) for daemon in self.daemons]
         return False if False in answers else None if None in answers else True
 
     def as_dict(self) -> dict:
@@ -51,27 +85,20 @@ class Judgement:
             "judged_at": self.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "starts": self.starts,
             "counts": findings.count(self.findings),
-            "instances": [
-                {
-                    "name": snapshot.instance.name,
-                    "config": snapshot.told.config_path,
-                    "starts": findings.starts(self.of(snapshot)),
-                    "counts": findings.count(self.of(snapshot)),
-                    "engine": engine(snapshot),
-                }
-                for snapshot in self.snapshots
-            ],
+            "instances": [daemon.as_dict() for daemon in self.daemons],
             "findings": [finding.as_dict() for finding in self.findings],
         }
 
 
-def engine(snapshot: Snapshot) -> dict:
-    """The daemon in a few facts."""
+def engine(snapshot: Snapshot | None) -> dict:
+    """The daemon in a few facts; None is what could not be seen."""
+    if snapshot is None:
+        return {"version": "", "running": None, "containers": None, "listeners": []}
     does = snapshot.does
     return {
         "version": snapshot.told.version_text,
-        "running": bool(does and does.answers),
-        "containers": len(does.containers) if does else 0,
+        "running": does.answers if does else None,
+        "containers": len(does.containers) if does and does.answers else None,
         "listeners": [listener.address for listener in snapshot.told.tcp],
     }
 
@@ -102,12 +129,17 @@ def judge(
 
     ``version`` is the engine's where it cannot be asked, ``flags`` the command line in the place
     of the unit's, ``names`` the instances (default: all). Raises DockerdError where the host has
-    no such instance or cannot be read at all.
+    no such instance.
     """
     time = now or datetime.datetime.now(datetime.timezone.utc)
     judgement = Judgement(host.name, host.root, time)
     for instance in chosen(host, names or []):
-        snapshot = read(instance, host, version, flags)
-        judgement.snapshots.append(snapshot)
-        judgement.findings += findings.judge(snapshot, CONTROLS, accepted, time.date())
+        try:
+            snapshot = read(instance, host, version, flags)
+        except HostError as error:
+            found = [Finding(READABLE, instance.name, UNKNOWN, findings.redact(str(error)))]
+            judgement.daemons.append(Daemon(instance, None, found))
+            continue
+        found = findings.judge(snapshot, [READABLE, *CONTROLS], accepted, time.date())
+        judgement.daemons.append(Daemon(instance, snapshot, found))
     return judgement

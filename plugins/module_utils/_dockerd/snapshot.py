@@ -163,7 +163,7 @@ def read_manifest(instance: Instance, host: Host) -> Manifest:
             dict(data["applied"]),
             strings(data.get("hosts")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Manifest()
 
 
