@@ -159,12 +159,34 @@ def test_listen_stream(value, host, port, path):
     ],
 )
 def test_hosts(value, host, port, path):
-    assert told.endpoint(value, "x", Told(CONFIG)) == Listener(value, "x", host, port, path)
+    assert told.endpoint(value, "x") == Listener(value, "x", host, port, path)
 
 
-def test_the_default_port_depends_on_tls(host):
-    host.put(CONFIG, {"tlsverify": True, "hosts": ["tcp://"]})
-    assert [listener.port for listener in host.told().tcp] == [2376]
+UNIX, TCP = "unix://", "tcp://localhost:2376"
+
+
+@pytest.mark.parametrize(
+    ("flags", "data", "version", "addresses"),
+    [
+        ("", {}, "26.1.5", [UNIX]),
+        ("-H ''", {}, "26.1.5", [UNIX]),
+        ("", {"hosts": []}, "26.1.5", [UNIX]),
+        ("-H fd://", {"tls": True}, "26.1.5", []),
+        ("", {"tls": True}, "26.1.5", [TCP]),
+        ("", {"tls": True, "hosts": ["", "tcp://:1"]}, "26.1.5", [TCP, "tcp://:1"]),
+        ("", {"tls": False}, "26.1.5", [UNIX]),
+        ("--tls", {}, "26.1.5", [TCP]),
+        ("--tls=false", {}, "26.1.5", [UNIX]),
+        ("--tlsverify", {}, "26.1.5", [TCP]),
+        ("--tlsverify=false", {}, "26.1.5", [TCP]),
+        ("", {"tlsverify": True}, "26.1.5", [UNIX]),
+        ("", {"tlsverify": True}, "20.10.24", [TCP]),
+    ],
+)
+def test_where_dockerd_listens_unless_told(empty, flags, data, version, addresses):
+    empty.put(CONFIG, data)
+    found = told.read_told(Instance(), empty, version, flags)
+    assert [listener.address for listener in found.listeners] == addresses
 
 
 def test_listeners_from_everywhere(host):
@@ -186,19 +208,83 @@ def test_where_a_listener_is_reached_from_the_host_itself(host, reach):
     assert Listener("x", "x", host, 1).reach == reach
 
 
+CA = "--tlscacert=/ca.pem"
+
+
 @pytest.mark.parametrize(
-    ("data", "verifies"),
+    ("options", "data", "tls", "verifies"),
     [
-        ({"tlsverify": True, "tlscacert": "/ca.pem"}, True),
-        ({"tlsverify": True}, False),
-        ({"tlsverify": False, "tlscacert": "/ca.pem"}, False),
-        ({"tls": True, "tlscacert": "/ca.pem"}, False),
-        ({"tlsverify": "true", "tlscacert": "/ca.pem"}, False),
+        ("", {}, False, False),
+        ("", {"tlsverify": True, "tlscacert": "/ca.pem"}, True, True),
+        ("", {"tlsverify": True}, True, False),
+        ("", {"tlsverify": False, "tlscacert": "/ca.pem"}, True, False),
+        ("", {"tlsverify": None, "tlscacert": "/ca.pem"}, True, True),
+        ("", {"tlsverify": "true", "tlscacert": "/ca.pem"}, True, False),
+        ("", {"tls": True, "tlscacert": "/ca.pem"}, True, True),
+        ("", {"tls": True}, True, False),
+        ("", {"tls": True, "tlsverify": False, "tlscacert": "/ca.pem"}, True, False),
+        ("", {"tls": False, "tlsverify": True, "tlscacert": "/ca.pem"}, True, True),
+        ("", {"tls": False, "tlscacert": "/ca.pem"}, False, False),
+        ("", {"tls": None, "tlscacert": "/ca.pem"}, False, False),
+        (CA, {"tlsverify": True}, True, False),
+        (CA, {}, False, False),
+        ("--tlsverify", {}, True, True),
+        ("--tlsverify=false", {}, True, False),
+        ("--tlsverify", {"tls": False}, True, True),
+        ("--tls " + CA, {}, True, True),
+        ("--tls", {"tlsverify": False}, True, False),
+        ("--tls=false", {"tlsverify": True}, True, False),
+        ("--tls=false " + CA, {}, False, False),
+        ("env", {}, False, False),
+        ("env " + CA, {}, False, False),
+        ("env", {"tlsverify": True}, True, True),
+        ("env", {"tls": True}, True, True),
+        ("env", {"tls": False}, False, False),
+        ("env --tls=false", {}, True, True),
+        ("env --tlsverify=false", {}, True, False),
     ],
 )
-def test_what_counts_as_verified(host, data, verifies):
+def test_what_counts_as_verified(host, options, data, tls, verifies):
+    lines = ["DOCKER_OPTS='%s'" % options.replace("env", "").strip()]
+    if options.startswith("env"):
+        lines.append("DOCKER_TLS_VERIFY=0")  # whatever it says
+    host.put(OPTIONS, "\n".join(lines))
     host.put(CONFIG, data)
-    assert host.told().verifies is verifies
+    found = host.told()
+    assert (found.tls, found.verifies) == (tls, verifies)
+
+
+@pytest.mark.parametrize(
+    ("options", "data", "path", "where"),
+    [
+        ("", {"tlsverify": True}, None, "set nowhere"),
+        ("", {"tlsverify": True, "tlscert": "/a.pem"}, "/a.pem", CONFIG + " line 1"),
+        ("--tlscert=/a.pem", {"tls": True}, None, "--tlscert=/a.pem in "),
+        ("--tls --tlscert=/a.pem", {}, "/a.pem", "--tlscert=/a.pem in "),
+        ("--tls", {"tlscert": "/a.pem"}, "/a.pem", CONFIG + " line 1"),
+        ("--tls", {}, "/root/.docker/cert.pem", "dockerd's default"),
+        ("--tls", {"tlscert": ""}, "/root/.docker/cert.pem", "dockerd's default"),
+    ],
+)
+def test_the_tls_files_that_dockerd_reads(host, options, data, path, where):
+    host.put(OPTIONS, "DOCKER_OPTS='%s'" % options)
+    host.put(CONFIG, data)
+    assert host.told().setting("tlscert") == path
+    assert host.told().where("tlscert").startswith(where)
+
+
+@pytest.mark.parametrize(
+    ("environment", "path"),
+    [
+        ("HOME=/home/me", "/home/me/.docker/ca.pem"),
+        ("HOME=/home/me\nDOCKER_CONFIG=/srv/conf", "/srv/conf/ca.pem"),
+        ("DOCKER_CONFIG=/srv/conf\nDOCKER_CERT_PATH=/srv/certs", "/srv/certs/ca.pem"),
+        ("DOCKER_CERT_PATH=srv", "/srv/ca.pem"),
+    ],
+)
+def test_where_dockerd_looks_for_tls_files_that_nobody_names(host, environment, path):
+    host.put(OPTIONS, environment + "\nDOCKER_OPTS=--tlsverify\n")
+    assert host.told().setting("tlscacert") == path
 
 
 # -- files

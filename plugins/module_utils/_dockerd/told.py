@@ -17,6 +17,7 @@ from .host import Host
 from .instance import Instance
 
 TLS_DIRECTIVES = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
+_TLS_FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
 # systemd.exec(5): the search path a service has where its unit says nothing.
 SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What docker.service runs as moby contrib/init/systemd and Debian have it.
@@ -73,6 +74,7 @@ class Told:
     listeners: list = field(default_factory=list)
     version: tuple | None = None
     version_text: str = ""
+    certificate_directory: str = ""  # where dockerd looks for TLS files that nobody names
 
     @property
     def data(self) -> dict:
@@ -85,6 +87,8 @@ class Told:
 
     def setting(self, directive: str, default: object = None) -> object:
         """A directive's value, wherever it is set; lists from flags are gathered."""
+        if directive in _TLS_FILES:
+            return self._tls_file(directive) or default
         given = [flag.value for flag in self.flags if flag.directive == directive]
         if given:
             known = DIRECTIVES.get(directive)
@@ -92,8 +96,43 @@ class Told:
         value = self.data.get(directive)
         return default if value is None else value  # null is unset to dockerd
 
+    def _tls_file(self, directive: str) -> object:
+        """The path of a TLS file, moby cmd/dockerd/options.go setDefaultOptions.
+
+        Where only the file turns TLS on, dockerd passes over the flags that name TLS files,
+        and over its own defaults.
+        """
+        if self.data.get(directive) or not self._tls_by_flag:
+            return self.data.get(directive)
+        flag = self.flag(directive)
+        default = posixpath.join(self.certificate_directory, _TLS_FILES[directive])
+        return flag.value if flag else default
+
+    @property
+    def _tls_by_flag(self) -> bool:
+        tls = self.flag("tls")
+        by_environment = bool(self.environment.get("DOCKER_TLS_VERIFY"))
+        return bool(self.flag("tlsverify") or by_environment or (tls and tls.value is True))
+
+    @property
+    def tls(self) -> bool:
+        """Whether the TCP listeners speak TLS, moby cmd/dockerd/daemon.go loadDaemonCliConfig.
+
+        tlsverify turns it on by being there, even as false or null. DOCKER_TLS_VERIFY turns
+        nothing on since 20.10, except where there is a --tls flag.
+        """
+        return "tlsverify" in self.data or self._tls_before_tlsverify
+
+    @property
+    def _tls_before_tlsverify(self) -> bool:
+        if self.flag("tlsverify") or self.flag("tls"):
+            return self._tls_by_flag
+        return self.data.get("tls") is True
+
     def where(self, directive: str) -> str:
         """The place that sets a directive, for an error message."""
+        if directive in _TLS_FILES and not self.data.get(directive) and not self.flag(directive):
+            return "dockerd's default" if self._tls_by_flag else "set nowhere"
         flag = self.flag(directive)
         if flag:
             return "%s in %s" % (" ".join(flag.words), flag.origin)
@@ -120,7 +159,8 @@ class Told:
         Without tlscacert, dockerd checks clients against the system's certificate store
         (moby cmd/dockerd/daemon.go newAPIServerTLSConfig), which lets strangers in.
         """
-        return self.setting("tlsverify") is True and bool(self.setting("tlscacert"))
+        demanded = self.tls and self.setting("tlsverify") in (None, True)
+        return demanded and bool(self.setting("tlscacert"))
 
 
 def read_told(instance: Instance, host: Host, version: str = "", flags: str | None = None) -> Told:
@@ -156,8 +196,16 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
         told.version = parse_version(told.version_text)
     except ValueError:
         told.version = None
+    told.certificate_directory = _certificate_directory(instance, told.environment)
     told.listeners = _listeners(told)
     return told
+
+
+def _certificate_directory(instance: Instance, environment: dict) -> str:
+    """moby cmd/dockerd/options.go installFlags."""
+    home = environment.get("HOME") or instance.user.home
+    given = environment.get("DOCKER_CERT_PATH") or environment.get("DOCKER_CONFIG")
+    return posixpath.join("/", given or posixpath.join(home, ".docker"))
 
 
 def engine_version(host: Host, told: Told) -> str:
@@ -192,13 +240,28 @@ def _listeners(told: Told) -> list[Listener]:
                 activated(setting.value, setting.path)
                 for setting in unit.settings("Socket", "ListenStream")
             ]
-    for flag in told.flags:
-        if flag.directive == "hosts" and not str(flag.value).startswith("fd://"):
-            found.append(endpoint(str(flag.value), flag.origin, told))
-    for value in strings(told.data.get("hosts")):
-        if not value.startswith("fd://"):
-            found.append(endpoint(value, told.config_path, told))
+    hosts = [(str(flag.value), flag.origin) for flag in told.flags if flag.directive == "hosts"]
+    hosts += [(value, told.config_path) for value in strings(told.data.get("hosts"))]
+    if told.words and not hosts:
+        hosts = [("", told.where("tls"))]
+    for value, origin in hosts:
+        if not value.strip():
+            found.append(_default_endpoint(origin, told))
+        elif not value.startswith("fd://"):
+            found.append(endpoint(value, origin))
     return found
+
+
+def _default_endpoint(origin: str, told: Told) -> Listener:
+    """Where dockerd listens unless told: with TLS on TCP, instead of its unix socket.
+
+    moby cmd/dockerd/daemon.go normalizeHosts, which since 23.0 comes before tlsverify in the
+    file is looked at.
+    """
+    early = told.version is not None and told.version < (23,)
+    if told.tls if early else told._tls_before_tlsverify:
+        return endpoint("tcp://localhost:2376", origin)
+    return endpoint("unix://", origin)
 
 
 def activated(value: str, origin: str) -> Listener:
@@ -211,8 +274,8 @@ def activated(value: str, origin: str) -> Listener:
     return Listener(value, origin, host.strip("[]") or "0.0.0.0", number)
 
 
-def endpoint(value: str, origin: str, told: Told) -> Listener:
-    """A host as dockerd writes it, moby opts/hosts.go."""
+def endpoint(value: str, origin: str) -> Listener:
+    """A host as dockerd writes it, moby opts/hosts.go. Its default port is that of plain HTTP."""
     scheme, rest = value.rpartition("://")[::2]
     if scheme == "unix":
         return Listener(value, origin, path=rest or "/var/run/docker.sock")
@@ -223,8 +286,7 @@ def endpoint(value: str, origin: str, told: Told) -> Listener:
         host, port = parts.hostname or "127.0.0.1", parts.port
     except ValueError:
         return Listener(value, origin)
-    secure = told.setting("tls") is True or told.setting("tlsverify") is not None
-    return Listener(value, origin, host, port or (2376 if secure else 2375))
+    return Listener(value, origin, host, port or 2375)
 
 
 def strings(value: object) -> list[str]:

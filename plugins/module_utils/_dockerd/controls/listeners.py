@@ -17,13 +17,16 @@ def _verified(snapshot: Snapshot) -> Verdict:
         return not_applicable("nothing listens on TCP")
     if told.verifies:
         return broken([])
-    if told.setting("tlsverify") is True:
-        lacks = "tlsverify without tlscacert takes any client that the system's store trusts"
-    elif told.setting("tls") is True or told.setting("tlsverify") is not None:
-        lacks = "it asks its clients for no certificate"
+    if not told.tls:
+        lacks, place = "it is plain HTTP", told.place("hosts")
+        if told.environment.get("DOCKER_TLS_VERIFY"):
+            lacks += ", for DOCKER_TLS_VERIFY alone turns nothing on"
+    elif told.setting("tlsverify") is False:
+        lacks, place = "it asks its clients for no certificate", told.place("tlsverify")
     else:
-        lacks = "it is plain HTTP"
-    return broken(["%s (%s): %s" % (one.address, one.origin, lacks) for one in told.tcp])
+        lacks = "without tlscacert it takes any client that the system's store trusts"
+        place = told.place("tlsverify" if told.setting("tlsverify") else "tls")
+    return broken(["%s (%s): %s" % (one.address, one.origin, lacks) for one in told.tcp], [place])
 
 
 def _refuses(snapshot: Snapshot) -> Verdict:

@@ -92,7 +92,7 @@ def _socket_group(snapshot: Snapshot) -> Verdict:
 def _referenced(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     paths = {}
-    if told.setting("tls") is not None or told.setting("tlsverify") is not None:
+    if told.tls:
         paths = {name: told.setting(name) for name in TLS_DIRECTIVES[2:]}
     seccomp = told.setting("seccomp-profile")
     if seccomp not in (None, "", "builtin", "unconfined"):
