@@ -468,7 +468,8 @@ def _usages(certificate) -> tuple:
     return tuple(sorted(known.get(oid, oid.dotted_string) for oid in extension))
 
 
-def _is_authority(certificate) -> bool:
+def is_authority(certificate) -> bool:
+    """Whether a certificate may sign others, RFC 5280 section 4.2.1.9."""
     basic = _extension(certificate, "BasicConstraints")
     usage = _extension(certificate, "KeyUsage")
     return bool(basic and basic.ca and (usage is None or usage.key_cert_sign))
@@ -502,9 +503,13 @@ def public_bytes(public) -> bytes:
 
 def signed_by(certificate, issuer) -> bool:
     """Whether ``issuer`` is an authority and signed the certificate, whatever their dates."""
-    if certificate.issuer != issuer.subject or not _is_authority(issuer):
+    if certificate.issuer != issuer.subject or not is_authority(issuer):
         return False
-    public = issuer.public_key()
+    return signed_with(certificate, issuer.public_key())
+
+
+def signed_with(certificate, public) -> bool:
+    """Whether the private half of a key signed the certificate, whoever holds it."""
     signed = (certificate.signature, certificate.tbs_certificate_bytes)
     try:
         algorithm = certificate.signature_hash_algorithm
@@ -609,10 +614,15 @@ def _judge_key(certificate, leaf: Leaf) -> list:
     kind = key_type(certificate.public_key())
     if leaf.ours and kind != leaf.key_type:
         return ["the leaf's key is %s, dockerd_tls_key_type is %s" % (kind, leaf.key_type)]
-    strong = kind in (*KEY_TYPES, "ecdsa-p521")
-    if not strong and not (kind.startswith("rsa-") and int(kind[4:]) >= 2048):
+    if not strong(kind):
         return ["the leaf's key is %s, too weak or unknown to dockerd" % kind]
     return []
+
+
+def strong(kind: str) -> bool:
+    """Whether a kind of key is strong enough, and one that Go's crypto/tls takes."""
+    rsa_bits = int(kind[4:]) if kind.startswith("rsa-") else 0
+    return rsa_bits >= 2048 or kind in (*KEY_TYPES, "ecdsa-p521")
 
 
 def _judge_names(certificate, leaf: Leaf) -> list:
@@ -651,7 +661,7 @@ def examine(host: Host, leaf: Leaf, now: datetime) -> Verdict:
     verdict = judge(chain, key(found[leaf.key], leaf.key).public_key(), leaf, None, now)
     faults = list(verdict.faults)
     for authority in certificates(found[leaf.trust], leaf.trust):
-        if not _is_authority(authority):
+        if not is_authority(authority):
             faults.append("%s: %s is no authority" % (leaf.trust, _subjects([authority])))
     for path, allowed in ((leaf.key, 0o700), (leaf.certificate, 0o755), (leaf.trust, 0o755)):
         status = host.stat(path)
@@ -975,7 +985,7 @@ def outside(host: Host, path: str, variable: str) -> list:
     except DockerdError as error:
         raise Refused("%s: %s." % (variable, error)) from None
     for one in bundle:
-        if not _is_authority(one):
+        if not is_authority(one):
             raise Refused("%s: %s: %s is no authority." % (variable, path, _subjects([one])))
     return bundle
 
@@ -1113,7 +1123,7 @@ class Authority:
         except DockerdError as error:
             raise Refused("%s. See dockerd_tls_authority_passphrase." % error) from None
         for one in chain:
-            if not _is_authority(one):
+            if not is_authority(one):
                 raise Refused(
                     "%s: %s is no authority (CA) certificate, but stands in the bundle that is "
                     "trusted." % (bundle_path, _subjects([one]))
