@@ -534,7 +534,7 @@ def test_the_served_certificate(host):
     host.put(CONFIG, TLS)
     seen = running(host, served={"1": (b"old", False)})
     assert status(seen, "certificate-served") == "not applicable"
-    seen.leaves["/cert.pem"] = b"new"
+    seen.tls.leaf = b"new"
     assert status(seen, "certificate-served") == "failed"
     seen.does.served["1"] = (b"new", False)
     assert status(seen, "certificate-served") == "passed"

@@ -128,7 +128,7 @@ def test_certificate_files_are_read_at_the_start_only(host, name):
 def test_a_certificate_that_is_not_the_one_served(host):
     host.put(CONFIG, {"tlscert": "/cert.pem"})
     seen = running(host, served={"0.0.0.0:2376": (b"old", False)})
-    seen.leaves["/cert.pem"] = b"new"
+    seen.tls.leaf = b"new"
     assert [gap.what for gap in drift.gaps(seen)] == [
         "0.0.0.0:2376 serves another certificate than tlscert"
     ]

@@ -133,15 +133,19 @@ def collect(host: Host, names: list) -> tuple:
     last: link-local, temporary and deprecated ones, and those of container bridges.
     Raises HostError where the addresses cannot be read.
     """
-    found = ["localhost", "127.0.0.1", "::1", *names]
+    found = ["localhost", "127.0.0.1", "::1", *names, *own_names(host), *_addresses(host)]
+    return tuple(sorted({one for one in map(_collected, found) if one}, key=_san_order))
+
+
+def own_names(host: Host) -> list:
+    """What a host calls itself: its name, and the one that /etc/hosts puts first, hosts(5)."""
     name = _line(host, "/proc/sys/kernel/hostname") or _line(host, "/etc/hostname")
-    found.append(name)
+    found = [name] if name else []
     for line in _text(host, "/etc/hosts").splitlines():
-        fields = line.split("#")[0].split()
+        fields = line.split("#")[0].lower().split()
         if name and name in fields[1:]:
             found.append(fields[1])
-    found += _addresses(host)
-    return tuple(sorted({one for one in map(_collected, found) if one}, key=_san_order))
+    return found
 
 
 def _addresses(host: Host) -> list:

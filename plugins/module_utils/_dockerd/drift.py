@@ -68,7 +68,7 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
     if [word.text for word in told.words[1:]] != snapshot.read.words:
         found.append(Gap("dockerd runs with other flags than its unit gives", RESTART))
     found += _directive_gaps(snapshot)
-    certificate = snapshot.leaves.get(str(told.setting("tlscert")))
+    certificate = snapshot.tls.leaf
     for address, answer in does.served.items():
         if certificate and answer[0] and answer[0] != certificate:
             found.append(Gap("%s serves another certificate than tlscert" % address, RESTART))

@@ -52,7 +52,7 @@ class Daemon:
             "starts": findings.starts(self.findings),
             "counts": findings.count(self.findings),
             "engine": engine(seen),
-            "certificates": [],
+            "certificates": certificates(seen),
         }
 
 
@@ -103,6 +103,23 @@ def engine(snapshot: Snapshot | None) -> dict:
     }
 
 
+def certificates(snapshot: Snapshot | None) -> list[dict]:
+    """What the daemon serves and trusts, and until when."""
+    if snapshot is None:
+        return []
+    leaf, others = snapshot.tls.server[:1], snapshot.tls.server[1:] + snapshot.tls.authorities
+    return [
+        {
+            "role": role,
+            "path": one.path,
+            "subject": one.subject,
+            "not_after": one.not_after.strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20),
+        }
+        for role, found in (("server", leaf), ("authority", others))
+        for one in found
+    ]
+
+
 def chosen(host: Host, names: list[str]) -> list[Instance]:
     """The instances of a host by name; all of them where no name is given.
 
@@ -135,7 +152,7 @@ def judge(
     judgement = Judgement(host.name, host.root, time)
     for instance in chosen(host, names or []):
         try:
-            snapshot = read(instance, host, version, flags)
+            snapshot = read(instance, host, version, flags, time)
         except HostError as error:
             found = [Finding(READABLE, instance.name, UNKNOWN, findings.redact(str(error)))]
             judgement.daemons.append(Daemon(instance, None, found))

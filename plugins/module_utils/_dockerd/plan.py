@@ -140,7 +140,6 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
         owners={},
         digests={},
         plugins={},
-        leaves={},
         names={},
         missing_owners={},
     )

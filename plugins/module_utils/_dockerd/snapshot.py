@@ -12,14 +12,15 @@ import hashlib
 import json
 import os
 import re
-import ssl
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from . import units
 from .does import Does, read_does
 from .errors import HostError
 from .host import Host
 from .instance import Instance
+from .tls import Tls, read_tls
 from .told import TLS_DIRECTIVES, Told, read_told, strings
 
 # Where packagings keep options for the command line, and under which name.
@@ -71,8 +72,7 @@ class Snapshot:
     plugins: dict = field(default_factory=dict)  # authorization plugin -> where it was found
     names: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= as written -> name
     missing_owners: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= without entry
-    pair_problem: str = ""  # why tlscert, tlskey and tlscacert cannot serve
-    leaves: dict = field(default_factory=dict)  # path -> DER of the first certificate
+    tls: Tls = field(default_factory=Tls)
     read: Read = field(default_factory=Read)
 
     @property
@@ -110,11 +110,17 @@ def digest(data: bytes | None) -> str:
     return "" if data is None else hashlib.sha256(data).hexdigest()
 
 
-def read(instance: Instance, host: Host, version: str = "", flags: str | None = None) -> Snapshot:
+def read(
+    instance: Instance,
+    host: Host,
+    version: str = "",
+    flags: str | None = None,
+    now: datetime | None = None,
+) -> Snapshot:
     """Everything about one instance.
 
     ``version`` is the engine's, where it cannot be asked; ``flags`` are a command line in the
-    place of the unit's.
+    place of the unit's; ``now`` is the moment for which certificates are judged.
 
     Raises HostError where the host itself is unreadable; what is broken in a file is part of
     the snapshot.
@@ -122,7 +128,7 @@ def read(instance: Instance, host: Host, version: str = "", flags: str | None = 
     told = read_told(instance, host, version, flags)
     does = read_does(instance, host, told) if host.live else None
     snapshot = Snapshot(instance, told, does, read_manifest(instance, host), host.whole)
-    read_files(snapshot, host)
+    read_files(snapshot, host, now)
     snapshot.read = _infer(snapshot)
     return snapshot
 
@@ -167,7 +173,7 @@ def read_manifest(instance: Instance, host: Host) -> Manifest:
         return Manifest()
 
 
-def read_files(snapshot: Snapshot, host: Host) -> None:
+def read_files(snapshot: Snapshot, host: Host, now: datetime | None = None) -> None:
     """The files that the configuration names: their owners, modes and certificates."""
     told, instance = snapshot.told, snapshot.instance
     paths = [told.config_path, os.path.dirname(told.config_path)]
@@ -195,10 +201,7 @@ def read_files(snapshot: Snapshot, host: Host) -> None:
     for path in [*read_at_start, instance.tls_socket_path, instance.service_dropin]:
         if isinstance(path, str):
             snapshot.digests[path] = digest(host.optional(path))
-    certificate = told.setting("tlscert")
-    if isinstance(certificate, str) and snapshot.files.get(certificate):
-        snapshot.leaves[certificate] = leaf(host.optional(certificate))
-    snapshot.pair_problem = _pair_problem(snapshot, host)
+    snapshot.tls = read_tls(instance, host, told, now)
     for name in strings(told.setting("authorization-plugins")):
         snapshot.plugins[name] = next((path for path in _plugin_paths(name) if host.stat(path)), "")
     _read_owner(snapshot, host)
@@ -270,44 +273,3 @@ def _plugin_paths(name: str) -> list[str]:
     for directory in ("/etc/docker/plugins", "/usr/lib/docker/plugins"):
         found += ["%s/%s.%s" % (directory, name, ending) for ending in ("spec", "json")]
     return found
-
-
-def _pair_problem(snapshot: Snapshot, host: Host) -> str:
-    """What OpenSSL has against the server's files; empty where they can serve, or are absent."""
-    authority, certificate, key = (snapshot.told.setting(name) for name in TLS_DIRECTIVES[2:])
-    if any(host.predicted(str(path)) for path in (authority, certificate, key)):
-        return ""
-    given = {
-        name: path
-        for name, path in zip(TLS_DIRECTIVES[2:], (authority, certificate, key))
-        if isinstance(path, str) and snapshot.files.get(path)
-    }
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    name = ""
-    try:
-        for name in given:
-            host.read(given[name])  # OpenSSL would wait for a FIFO, and read whatever is there
-        name = "tlscert"
-        if "tlscert" in given and "tlskey" in given:
-            # dockerd takes no passphrase; without one given here OpenSSL would ask the terminal.
-            context.load_cert_chain(host.real(certificate), host.real(key), password="")
-        name = "tlscacert"
-        if name in given:
-            context.load_verify_locations(host.real(authority))
-    except (HostError, OSError, ValueError) as error:
-        return "%s: %s" % (snapshot.told.where(name), error)
-    return ""
-
-
-def leaf(pem: bytes | None) -> bytes:
-    """The first certificate of a PEM file as DER; empty where there is none."""
-    text = (pem or b"").decode("ascii", "replace")
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    start = text.find(begin)
-    stop = text.find(end, start)
-    if start < 0 or stop < 0:
-        return b""
-    try:
-        return ssl.PEM_cert_to_DER_cert(text[start : stop + len(end)])
-    except ValueError:
-        return b""

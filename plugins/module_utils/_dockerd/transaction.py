@@ -433,7 +433,7 @@ def probe(plan: Plan, host: Host, journal: Journal) -> None:
     Raises HostError with the first thing that is not so.
     """
     instance = plan.snapshot.instance
-    certificate = plan.candidate.leaves.get(str(plan.candidate.told.setting("tlscert")))
+    certificate = plan.candidate.tls.leaf
     for listener in plan.candidate.told.tcp:
         served, answered = host.handshake(listener.reach, listener.port)
         if answered:

@@ -18,15 +18,14 @@ def _verified(snapshot: Snapshot) -> Verdict:
     if told.verifies:
         return broken([])
     if not told.tls:
-        lacks, place = "it is plain HTTP", told.place("hosts")
+        lacks = "it is plain HTTP"
         if told.environment.get("DOCKER_TLS_VERIFY"):
             lacks += ", for DOCKER_TLS_VERIFY alone turns nothing on"
     elif told.setting("tlsverify") is False:
-        lacks, place = "it asks its clients for no certificate", told.place("tlsverify")
+        lacks = "it asks its clients for no certificate"
     else:
         lacks = "without tlscacert it takes any client that the system's store trusts"
-        place = told.place("tlsverify" if told.setting("tlsverify") else "tls")
-    return broken(["%s (%s): %s" % (one.address, one.origin, lacks) for one in told.tcp], [place])
+    return broken(["%s (%s): %s" % (one.address, one.origin, lacks) for one in told.tcp])
 
 
 def _refuses(snapshot: Snapshot) -> Verdict:

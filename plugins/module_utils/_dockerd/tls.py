@@ -1,0 +1,325 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the daemon's TLS files hold, as plain facts, and the authorities' keys on the host.
+
+Without the cryptography library OpenSSL still says whether the files can serve; the rest
+stays unread, and says so.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import ssl
+import warnings
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Iterable
+
+from .errors import HostError
+from .host import Host
+from .instance import Instance
+from .told import TLS_DIRECTIVES, Told
+
+# A block as Go's encoding/pem takes it, headers included.
+_BLOCK = re.compile(
+    rb"^-----BEGIN ([^\r\n]+)-----[ \t]*\r?\n"
+    rb"(?:(?!-----(?:BEGIN|END) ).*\n)*"
+    rb"-----END \1-----[ \t]*\r?$",
+    re.M,
+)
+# The elliptic curves that Go's crypto/x509 knows.
+_GO_CURVES = tuple("ecdsa-" + curve for curve in ("p224", "p256", "p384", "p521"))
+_HOLDERS = (".pem", ".key", ".crt")  # names of files that may hold a key or its certificate
+_HOLDERS_LIMIT = 64
+_HOLDER_SIZE = 64 * 1024  # bytes
+_AUTHORITY_NAME = re.compile(r"(^|[^a-z])(ca|root|authority|issuer)([^a-z]|$)", re.I)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certificate in a file."""
+
+    path: str
+    subject: str  # RFC 4514
+    issuer: str
+    not_before: datetime  # with its time zone
+    not_after: datetime
+    names: tuple  # subject alternative names, as certificates.names has them
+    usages: tuple  # extended key usages; none where it does not restrict them
+    authority: bool
+    key_type: str  # in the words of certificates.KEY_TYPES
+    strong: bool  # such a key is strong enough, and one that dockerd takes
+    hash: str  # of its signature, such as sha256; empty where the signature has none
+    fingerprint: str  # SHA-256, lower-case hexadecimal
+
+
+@dataclass
+class Tls:
+    """The TLS files of one instance at one moment; empty where TLS is off."""
+
+    time: datetime | None = None  # of reading, with its time zone
+    predicted: bool = False  # the files are still to be made: there is nothing to see yet
+    server: list = field(default_factory=list)  # of Certificate, in tlscert, the leaf first
+    authorities: list = field(default_factory=list)  # of Certificate, in tlscacert
+    unreadable: list = field(default_factory=list)  # files that could not be read, and why
+    unparsed: list = field(default_factory=list)  # what in them is no certificate, and why
+    lacking: str = ""  # what keeps us from looking into any of them
+    leaf: bytes = b""  # the first certificate in tlscert, DER
+    refused: str = ""  # the directive whose file dockerd does not take
+    problem: str = ""  # and why
+    breaks: list = field(default_factory=list)  # subjects in tlscert that did not sign the former
+    trusted: bool = False  # the authority of the leaf is one that the daemon lets clients in by
+    authority_keys: dict = field(default_factory=dict)  # path -> whose key lies there
+    locked_keys: list = field(default_factory=list)  # paths: encrypted, and named like such a key
+    unsearched: list = field(default_factory=list)  # where such a key could lie unseen, and why
+    names: tuple = ()  # names and, on a running host, addresses of the host
+
+    @property
+    def unread(self) -> list[str]:
+        """Everything that could not be seen in the files."""
+        return [*self.unreadable, *self.unparsed, *filter(None, [self.lacking])]
+
+
+def read_tls(instance: Instance, host: Host, told: Told, now: datetime | None = None) -> Tls:
+    """Everything about the TLS files; what is broken in them is part of the answer."""
+    tls = Tls(now or datetime.now(timezone.utc))
+    if not told.tls:
+        return tls
+    given = {name: str(told.setting(name) or "") for name in TLS_DIRECTIVES[2:]}
+    # A service runs in /, systemd.exec(5) WorkingDirectory=.
+    paths = {name: posixpath.join("/", path) for name, path in given.items() if path}
+    if told.setting("tlsverify") is False:
+        paths.pop("tlscacert", None)  # dockerd does not open it
+    if any(map(host.predicted, paths.values())):
+        tls.predicted = True
+        return tls
+    contents = {}
+    refusal = None  # the directive whose file dockerd does not take, and why
+    for name, path in paths.items():
+        where = "%s (%s)" % (name, told.where(name))
+        try:
+            status = host.stat(path)
+            if status and status.kind != "file":
+                tls.unreadable.append("%s: %s is no regular file" % (where, path))
+                refusal = name, "%s is no regular file" % path
+                continue
+            contents[name] = host.read(path)
+        except FileNotFoundError:
+            tls.unreadable.append("%s: %s is not there" % (where, path))
+        except HostError as error:
+            tls.unreadable.append("%s: %s" % (where, error))
+    tls.leaf = leaf(contents.get("tlscert", b""))
+    # Costs more than all the rest of a judgement, hence not before it is needed.
+    from . import certificates as library
+
+    if library.MISSING is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the library means to refuse some day
+            refusal = _look_into(tls, library, host, instance, paths, contents) or refusal
+    else:
+        tls.lacking = "install python3-cryptography (%s)" % library.MISSING
+        refusal = _ask_openssl(host, {name: paths[name] for name in contents}) or refusal
+    unset = [name for name in ("tlscert", "tlskey") if name not in paths]
+    if unset:
+        refusal = unset[0], "TLS is on, and no file is given"
+        tls.unreadable.append("%s: %s" % refusal)
+    if refusal:
+        tls.refused = refusal[0]
+        tls.problem = "%s (%s): %s" % (refusal[0], told.where(refusal[0]), refusal[1])
+    tls.names = _names(library, host)
+    return tls
+
+
+def _names(library, host: Host) -> tuple:
+    try:
+        return library.collect(host, []) if host.live else tuple(library.own_names(host))
+    except HostError:
+        return ()
+
+
+def blocks(data: bytes) -> list[tuple[str, bytes]]:
+    """The blocks of a PEM file, each with the kind that it names."""
+    return [
+        (match.group(1).decode("ascii", "replace"), match.group(0))
+        for match in _BLOCK.finditer(data)
+    ]
+
+
+def leaf(data: bytes) -> bytes:
+    """The first certificate of a PEM file as DER; empty where there is none."""
+    for kind, pem in blocks(data):
+        if kind == "CERTIFICATE":
+            try:
+                return ssl.PEM_cert_to_DER_cert(pem.decode("ascii").strip())
+            except ValueError:
+                break
+    return b""
+
+
+def _ask_openssl(host: Host, paths: dict) -> tuple[str, str] | None:
+    """The directive whose file OpenSSL does not take, and why."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")  # a weak key is a finding, but dockerd starts with it
+    name = "tlscert"
+    try:
+        if "tlscert" in paths and "tlskey" in paths:
+            certificate, key = host.real(paths["tlscert"]), host.real(paths["tlskey"])
+            # dockerd takes no passphrase; without one given here OpenSSL would ask the terminal.
+            context.load_cert_chain(certificate, key, password="")
+        name = "tlscacert"
+        if name in paths:
+            context.load_verify_locations(host.real(paths[name]))
+    except (HostError, OSError, ValueError) as error:
+        return name, str(error)
+    return None
+
+
+# -- with the library
+
+
+def _look_into(
+    tls: Tls, library, host: Host, instance: Instance, paths: dict, contents: dict
+) -> tuple[str, str] | None:
+    """The facts; the directive whose file dockerd does not take, and why."""
+    chain, anchors = (
+        _certificates(library, contents.get(name, b""), paths.get(name, ""))
+        for name in ("tlscert", "tlscacert")
+    )
+    if chain and chain[0][1]:
+        tls.server = [facts for dummy, facts, dummy in chain if facts]
+    tls.authorities = [facts for dummy, facts, dummy in anchors if facts]
+    tls.unparsed = [error for dummy, dummy, error in [*chain, *anchors] if error]
+    for name, found in (("tlscert", chain), ("tlscacert", anchors)):
+        if name in contents and not found:
+            tls.unparsed.append("%s holds no certificate in PEM form" % paths[name])
+    servers = [one for one, dummy, dummy in chain if one]
+    issuers = [one for one, dummy, dummy in anchors if one]
+    tls.breaks = [
+        library.describe(upper)["subject"]
+        for lower, upper in zip(servers, servers[1:])
+        if not library.signed_by(lower, upper)
+    ]
+    # Go trusts a leaf that stands in tlscacert itself, whoever signed it.
+    tls.trusted = bool(servers) and (servers[0] in issuers or library.chains_to(servers, issuers))
+    _search(tls, library, _holders(tls, host, instance, paths.values()), host, [*chain, *anchors])
+    return _refusal(tls, library, chain, contents)
+
+
+def _certificates(library, data: bytes, path: str) -> list[tuple]:
+    """Of each certificate in a PEM file: itself, the facts, and else why there are none."""
+    found = []
+    for pem in [pem for kind, pem in blocks(data) if kind == "CERTIFICATE"]:
+        try:
+            one = library.certificates(pem, path)[0]
+            found.append((one, _facts(library, one, path), ""))
+        except Exception as error:  # the library has no one class for malformed input
+            found.append((None, None, str(error)))
+    return found
+
+
+def _facts(library, one, path: str) -> Certificate:
+    about = library.describe(one)
+    try:
+        digest = one.signature_hash_algorithm
+    except Exception:  # a kind of signature that the library does not know
+        digest = None
+    return Certificate(
+        path=path,
+        subject=about["subject"],
+        issuer=about["issuer"],
+        not_before=library.not_before(one),
+        not_after=library.not_after(one),
+        names=tuple(about["sans"]),
+        usages=tuple(about["usages"]),
+        authority=library.is_authority(one),
+        key_type=about["key_type"],
+        strong=library.strong(about["key_type"]),
+        hash=digest.name if digest else "",
+        fingerprint=about["fingerprint"],
+    )
+
+
+def _refusal(tls: Tls, library, chain: list, contents: dict) -> tuple[str, str] | None:
+    """The rules of Go's crypto/tls X509KeyPair and crypto/x509 AppendCertsFromPEM.
+
+    Of the chain only the leaf must be sound, and of the authorities any one.
+    """
+    if "tlscert" in contents:
+        if not chain:
+            return "tlscert", "it holds no certificate in PEM form"
+        one, facts, error = chain[0]
+        if error:
+            return "tlscert", error
+        kind = facts.key_type
+        if not (kind.startswith("rsa-") or kind == "ed25519" or kind in _GO_CURVES):
+            return "tlscert", "dockerd cannot serve with a key of kind %s" % kind
+        if "tlskey" in contents:
+            error = _mismatch(library, one, contents["tlskey"])
+            if error:
+                return "tlskey", error
+    if "tlscacert" in contents and not any(
+        facts.key_type in _GO_CURVES or not facts.key_type.startswith("ecdsa-")
+        for facts in tls.authorities
+    ):
+        return "tlscacert", "it holds no certificate that dockerd can read"
+    return None
+
+
+def _mismatch(library, one, data: bytes) -> str:
+    """Why the first key in a PEM file is not that of a certificate; empty where it is."""
+    pem = next((pem for kind, pem in blocks(data) if kind.endswith("PRIVATE KEY")), b"")
+    try:
+        public = library.key(pem, "it").public_key()
+        if library.public_bytes(public) == library.public_bytes(one.public_key()):
+            return ""
+        return "it is not the key of the first certificate in tlscert"
+    except Exception as error:
+        return str(error)
+
+
+def _holders(tls: Tls, host: Host, instance: Instance, paths: Iterable[str]) -> list[str]:
+    """The files in which people leave keys, where they leave them."""
+    homes = (posixpath.join(home, ".docker") for home in ("/root", instance.user.home))
+    found = []
+    for directory in dict.fromkeys([*map(posixpath.dirname, paths), "/etc/docker", *homes]):
+        try:
+            host.stat(directory)
+        except HostError as error:
+            tls.unsearched.append(str(error))
+        names = [name for name in host.list(directory) if name.lower().endswith(_HOLDERS)]
+        found += [posixpath.join(directory, name) for name in names]
+    if len(found) > _HOLDERS_LIMIT:
+        tls.unsearched.append("%d files that may hold keys" % len(found))
+    return found[:_HOLDERS_LIMIT]
+
+
+def _search(tls: Tls, library, holders: list[str], host: Host, known: list[tuple]) -> None:
+    """Look for private keys of authorities."""
+    keys = []
+    for path in holders:
+        try:
+            status = host.stat(path)
+            if not status or status.kind != "file" or status.size > _HOLDER_SIZE:
+                continue
+            data = host.read(path)
+        except (FileNotFoundError, HostError) as error:
+            tls.unsearched.append(str(error))
+            continue
+        known = known + _certificates(library, data, path)
+        for pem in [pem for kind, pem in blocks(data) if kind.endswith("PRIVATE KEY")]:
+            try:
+                keys.append((path, library.key(pem, path).public_key()))
+            except Exception:
+                if b"ENCRYPTED" in pem and _AUTHORITY_NAME.search(posixpath.basename(path)):
+                    tls.locked_keys.append(path)
+    readable = [(one, facts) for one, facts, dummy in known if facts]
+    for path, public in keys:
+        own = library.public_bytes(public)
+        for one, facts in readable:
+            if library.public_bytes(one.public_key()) == own:
+                if facts.authority:
+                    tls.authority_keys[path] = facts.subject
+            elif library.signed_with(one, public):
+                tls.authority_keys[path] = facts.issuer
