@@ -9,13 +9,15 @@ stays unread, and says so.
 
 from __future__ import annotations
 
+import base64
+import itertools
 import posixpath
 import re
 import ssl
 import warnings
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Iterable
+from typing import Iterable, NamedTuple
 
 from .errors import HostError
 from .host import Host
@@ -25,7 +27,7 @@ from .told import TLS_DIRECTIVES, Told
 # A block as Go's encoding/pem takes it, headers included.
 _BLOCK = re.compile(
     rb"^-----BEGIN ([^\r\n]+)-----[ \t]*\r?\n"
-    rb"(?:(?!-----(?:BEGIN|END) ).*\n)*"
+    rb"((?:(?!-----(?:BEGIN|END) ).*\n)*)"
     rb"-----END \1-----[ \t]*\r?$",
     re.M,
 )
@@ -35,6 +37,19 @@ _HOLDERS = (".pem", ".key", ".crt")  # names of files that may hold a key or its
 _HOLDERS_LIMIT = 64
 _HOLDER_SIZE = 64 * 1024  # bytes
 _AUTHORITY_NAME = re.compile(r"(^|[^a-z])(ca|root|authority|issuer)([^a-z]|$)", re.I)
+
+
+class Block(NamedTuple):
+    """A block of a PEM file, RFC 1421."""
+
+    kind: str  # as its first line names it
+    der: bytes
+    headers: bool  # such as those of an encrypted key
+
+    @property
+    def private(self) -> bool:
+        """Whether Go's crypto/tls takes it for a private key."""
+        return (" " + self.kind).endswith(" PRIVATE KEY")
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Certificate:
     names: tuple  # subject alternative names, as certificates.names has them
     usages: tuple  # extended key usages; none where it does not restrict them
     authority: bool
-    key_type: str  # in the words of certificates.KEY_TYPES
+    key_type: str  # in the words of certificates.KEY_TYPES; unusual where Go does not know it
     strong: bool  # such a key is strong enough, and one that dockerd takes
     hash: str  # of its signature, such as sha256; empty where the signature has none
     fingerprint: str  # SHA-256, lower-case hexadecimal
@@ -128,7 +143,7 @@ def read_tls(instance: Instance, host: Host, told: Told, now: datetime | None = 
     if refusal:
         tls.refused = refusal[0]
         tls.problem = "%s (%s): %s" % (refusal[0], told.where(refusal[0]), refusal[1])
-    tls.names = _names(library, host)
+    tls.names = _names(library, host) if told.tcp else ()
     return tls
 
 
@@ -139,23 +154,24 @@ def _names(library, host: Host) -> tuple:
         return ()
 
 
-def blocks(data: bytes) -> list[tuple[str, bytes]]:
-    """The blocks of a PEM file, each with the kind that it names."""
-    return [
-        (match.group(1).decode("ascii", "replace"), match.group(0))
-        for match in _BLOCK.finditer(data)
-    ]
+def blocks(data: bytes) -> list[Block]:
+    """The blocks of a PEM file; what is no base64 is passed over, as Go's encoding/pem does."""
+    found = []
+    for match in _BLOCK.finditer(data):
+        lines = match.group(2).split(b"\n")
+        body = list(itertools.dropwhile(lambda line: b":" in line, lines))
+        try:
+            der = base64.b64decode(b"".join(b"".join(body).split()), validate=True)
+        except ValueError:
+            continue
+        kind = match.group(1).decode("ascii", "replace")
+        found.append(Block(kind, der, headers=len(body) < len(lines)))
+    return found
 
 
 def leaf(data: bytes) -> bytes:
     """The first certificate of a PEM file as DER; empty where there is none."""
-    for kind, pem in blocks(data):
-        if kind == "CERTIFICATE":
-            try:
-                return ssl.PEM_cert_to_DER_cert(pem.decode("ascii").strip())
-            except ValueError:
-                break
-    return b""
+    return next((block.der for block in blocks(data) if block.kind == "CERTIFICATE"), b"")
 
 
 def _ask_openssl(host: Host, paths: dict) -> tuple[str, str] | None:
@@ -183,10 +199,10 @@ def _look_into(
     tls: Tls, library, host: Host, instance: Instance, paths: dict, contents: dict
 ) -> tuple[str, str] | None:
     """The facts; the directive whose file dockerd does not take, and why."""
-    chain, anchors = (
-        _certificates(library, contents.get(name, b""), paths.get(name, ""))
-        for name in ("tlscert", "tlscacert")
-    )
+    chain = _certificates(library, blocks(contents.get("tlscert", b"")), paths.get("tlscert", ""))
+    # Go passes over an authority with headers.
+    bare = [block for block in blocks(contents.get("tlscacert", b"")) if not block.headers]
+    anchors = _certificates(library, bare, paths.get("tlscacert", ""))
     if chain and chain[0][1]:
         tls.server = [facts for dummy, facts, dummy in chain if facts]
     tls.authorities = [facts for dummy, facts, dummy in anchors if facts]
@@ -207,20 +223,27 @@ def _look_into(
     return _refusal(tls, library, chain, contents)
 
 
-def _certificates(library, data: bytes, path: str) -> list[tuple]:
-    """Of each certificate in a PEM file: itself, the facts, and else why there are none."""
-    found = []
-    for pem in [pem for kind, pem in blocks(data) if kind == "CERTIFICATE"]:
+def _certificates(library, found: list[Block], path: str) -> list[tuple]:
+    """Of each certificate among the blocks: itself, the facts, and else why there are none."""
+    read = []
+    for block in found:
+        if block.kind != "CERTIFICATE":
+            continue
         try:
+            pem = ssl.DER_cert_to_PEM_cert(block.der).encode()
             one = library.certificates(pem, path)[0]
-            found.append((one, _facts(library, one, path), ""))
+            read.append((one, _facts(library, one, path), ""))
         except Exception as error:  # the library has no one class for malformed input
-            found.append((None, None, str(error)))
-    return found
+            read.append((None, None, str(error)))
+    return read
 
 
 def _facts(library, one, path: str) -> Certificate:
     about = library.describe(one)
+    kind = about["key_type"]
+    if library.public_bytes(one.public_key()) not in one.tbs_certificate_bytes:
+        # Explicit curve parameters, or RSA for PSS alone, which are nothing to Go.
+        kind = "unusual " + kind
     try:
         digest = one.signature_hash_algorithm
     except Exception:  # a kind of signature that the library does not know
@@ -234,8 +257,8 @@ def _facts(library, one, path: str) -> Certificate:
         names=tuple(about["sans"]),
         usages=tuple(about["usages"]),
         authority=library.is_authority(one),
-        key_type=about["key_type"],
-        strong=library.strong(about["key_type"]),
+        key_type=kind,
+        strong=library.strong(kind),
         hash=digest.name if digest else "",
         fingerprint=about["fingerprint"],
     )
@@ -260,8 +283,7 @@ def _refusal(tls: Tls, library, chain: list, contents: dict) -> tuple[str, str] 
             if error:
                 return "tlskey", error
     if "tlscacert" in contents and not any(
-        facts.key_type in _GO_CURVES or not facts.key_type.startswith("ecdsa-")
-        for facts in tls.authorities
+        facts.key_type in _GO_CURVES or "ecdsa-" not in facts.key_type for facts in tls.authorities
     ):
         return "tlscacert", "it holds no certificate that dockerd can read"
     return None
@@ -269,14 +291,31 @@ def _refusal(tls: Tls, library, chain: list, contents: dict) -> tuple[str, str] 
 
 def _mismatch(library, one, data: bytes) -> str:
     """Why the first key in a PEM file is not that of a certificate; empty where it is."""
-    pem = next((pem for kind, pem in blocks(data) if kind.endswith("PRIVATE KEY")), b"")
+    keys = [block for block in blocks(data) if block.private]
+    if not keys:
+        return "it holds no private key in PEM form"
     try:
-        public = library.key(pem, "it").public_key()
-        if library.public_bytes(public) == library.public_bytes(one.public_key()):
-            return ""
-        return "it is not the key of the first certificate in tlscert"
+        public = _public(library, keys[0])
     except Exception as error:
-        return str(error)
+        # Not in the words of the library, which may quote what it read.
+        return "it holds no private key that can be read (%s)" % type(error).__name__
+    if public is None:
+        return "the private key is encrypted, and dockerd takes no passphrase"
+    if library.public_bytes(public) != library.public_bytes(one.public_key()):
+        return "it is not the key of the first certificate in tlscert"
+    return ""
+
+
+def _public(library, block: Block):
+    """The public half of a private key in any encoding, whatever its block says; None if locked."""
+    try:
+        return library.serialization.load_der_private_key(block.der, None).public_key()
+    except TypeError:  # PKCS #8 that wants a password
+        return None
+    except ValueError:
+        if block.headers:  # those of a key that is encrypted as a whole, RFC 1423
+            return None
+        raise
 
 
 def _holders(tls: Tls, host: Host, instance: Instance, paths: Iterable[str]) -> list[str]:
@@ -307,13 +346,17 @@ def _search(tls: Tls, library, holders: list[str], host: Host, known: list[tuple
         except (FileNotFoundError, HostError) as error:
             tls.unsearched.append(str(error))
             continue
-        known = known + _certificates(library, data, path)
-        for pem in [pem for kind, pem in blocks(data) if kind.endswith("PRIVATE KEY")]:
+        found = blocks(data)
+        known = known + _certificates(library, found, path)
+        for block in [block for block in found if block.private]:
             try:
-                keys.append((path, library.key(pem, path).public_key()))
+                public = _public(library, block)
             except Exception:
-                if b"ENCRYPTED" in pem and _AUTHORITY_NAME.search(posixpath.basename(path)):
-                    tls.locked_keys.append(path)
+                continue  # no key
+            if public is not None:
+                keys.append((path, public))
+            elif _AUTHORITY_NAME.search(posixpath.basename(path)):
+                tls.locked_keys.append(path)
     readable = [(one, facts) for one, facts, dummy in known if facts]
     for path, public in keys:
         own = library.public_bytes(public)

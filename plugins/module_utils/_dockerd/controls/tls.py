@@ -88,16 +88,16 @@ def _dates(snapshot: Snapshot) -> list:
     found = []
     for one in [*tls.server, *tls.authorities]:
         if tls.time < one.not_before:
-            found.append((one.path, "%s is not valid before %s" % (one.subject, one.not_before)))
+            found.append((one.path, "%s begins on %s" % (one.subject, one.not_before.date())))
         elif tls.time > one.not_after:
-            found.append((one.path, "%s ended on %s" % (one.subject, one.not_after)))
+            found.append((one.path, "%s ended on %s" % (one.subject, one.not_after.date())))
     return found
 
 
 def _ending(snapshot: Snapshot) -> list:
     tls = snapshot.tls
     return [
-        (one.path, "%s ends on %s" % (one.subject, one.not_after))
+        (one.path, "%s ends on %s" % (one.subject, one.not_after.date()))
         for one in [*tls.server, *tls.authorities]
         if timedelta(0) <= one.not_after - tls.time < SOON
     ]
