@@ -96,6 +96,8 @@ FILES = [
     ("listener-verified", {"hosts": ["tcp://:1"], **TLS, "tlsverify": False}, "failed"),
     ("files-present", {}, "passed"),
     ("files-present", TLS, "failed"),
+    ("files-present", {**TLS, "tlsverify": False, "tlscert": CONFIG, "tlskey": CONFIG}, "passed"),
+    ("files-present", {"tls": False, "tlscert": "/gone.pem"}, "passed"),
     ("files-present", {"seccomp-profile": "/nowhere.json"}, "failed"),
     ("files-present", {"seccomp-profile": CONFIG}, "passed"),
     ("files-present", {"seccomp-profile": "builtin"}, "passed"),

@@ -22,7 +22,7 @@ from typing import Iterable, NamedTuple
 from .errors import HostError
 from .host import Host
 from .instance import Instance
-from .told import TLS_DIRECTIVES, Told
+from .told import Told
 
 # A block as Go's encoding/pem takes it, headers included.
 _BLOCK = re.compile(
@@ -102,11 +102,8 @@ def read_tls(instance: Instance, host: Host, told: Told, now: datetime | None = 
     tls = Tls(now or datetime.now(timezone.utc))
     if not told.tls:
         return tls
-    given = {name: str(told.setting(name) or "") for name in TLS_DIRECTIVES[2:]}
     # A service runs in /, systemd.exec(5) WorkingDirectory=.
-    paths = {name: posixpath.join("/", path) for name, path in given.items() if path}
-    if told.setting("tlsverify") is False:
-        paths.pop("tlscacert", None)  # dockerd does not open it
+    paths = {name: posixpath.join("/", path) for name, path in told.tls_files.items()}
     if any(map(host.predicted, paths.values())):
         tls.predicted = True
         return tls
@@ -203,15 +200,15 @@ def _look_into(
     # Go passes over an authority with headers.
     bare = [block for block in blocks(contents.get("tlscacert", b"")) if not block.headers]
     anchors = _certificates(library, bare, paths.get("tlscacert", ""))
-    if chain and chain[0][1]:
-        tls.server = [facts for dummy, facts, dummy in chain if facts]
-    tls.authorities = [facts for dummy, facts, dummy in anchors if facts]
-    tls.unparsed = [error for dummy, dummy, error in [*chain, *anchors] if error]
+    if chain and chain[0].facts:
+        tls.server = [entry.facts for entry in chain if entry.facts]
+    tls.authorities = [entry.facts for entry in anchors if entry.facts]
+    tls.unparsed = [entry.error for entry in [*chain, *anchors] if entry.error]
     for name, found in (("tlscert", chain), ("tlscacert", anchors)):
         if name in contents and not found:
             tls.unparsed.append("%s holds no certificate in PEM form" % paths[name])
-    servers = [one for one, dummy, dummy in chain if one]
-    issuers = [one for one, dummy, dummy in anchors if one]
+    servers = [entry.one for entry in chain if entry.facts]
+    issuers = [entry.one for entry in anchors if entry.facts]
     tls.breaks = [
         library.describe(upper)["subject"]
         for lower, upper in zip(servers, servers[1:])
@@ -223,8 +220,15 @@ def _look_into(
     return _refusal(tls, library, chain, contents)
 
 
-def _certificates(library, found: list[Block], path: str) -> list[tuple]:
-    """Of each certificate among the blocks: itself, the facts, and else why there are none."""
+class _Parsed(NamedTuple):
+    """A certificate of the library and the facts on it, or why there are none."""
+
+    one: object = None
+    facts: Certificate | None = None
+    error: str = ""
+
+
+def _certificates(library, found: list[Block], path: str) -> list[_Parsed]:
     read = []
     for block in found:
         if block.kind != "CERTIFICATE":
@@ -232,9 +236,9 @@ def _certificates(library, found: list[Block], path: str) -> list[tuple]:
         try:
             pem = ssl.DER_cert_to_PEM_cert(block.der).encode()
             one = library.certificates(pem, path)[0]
-            read.append((one, _facts(library, one, path), ""))
+            read.append(_Parsed(one, _facts(library, one, path)))
         except Exception as error:  # the library has no one class for malformed input
-            read.append((None, None, str(error)))
+            read.append(_Parsed(error=str(error)))
     return read
 
 
@@ -272,16 +276,15 @@ def _refusal(tls: Tls, library, chain: list, contents: dict) -> tuple[str, str] 
     if "tlscert" in contents:
         if not chain:
             return "tlscert", "it holds no certificate in PEM form"
-        one, facts, error = chain[0]
-        if error:
-            return "tlscert", error
-        kind = facts.key_type
+        if chain[0].error:
+            return "tlscert", chain[0].error
+        kind = chain[0].facts.key_type
         if not (kind.startswith("rsa-") or kind == "ed25519" or kind in _GO_CURVES):
             return "tlscert", "dockerd cannot serve with a key of kind %s" % kind
         if "tlskey" in contents:
-            error = _mismatch(library, one, contents["tlskey"])
-            if error:
-                return "tlskey", error
+            mismatch = _mismatch(library, chain[0].one, contents["tlskey"])
+            if mismatch:
+                return "tlskey", mismatch
     if "tlscacert" in contents and not any(
         facts.key_type in _GO_CURVES or "ecdsa-" not in facts.key_type for facts in tls.authorities
     ):
@@ -334,7 +337,7 @@ def _holders(tls: Tls, host: Host, instance: Instance, paths: Iterable[str]) -> 
     return found[:_HOLDERS_LIMIT]
 
 
-def _search(tls: Tls, library, holders: list[str], host: Host, known: list[tuple]) -> None:
+def _search(tls: Tls, library, holders: list[str], host: Host, known: list[_Parsed]) -> None:
     """Look for private keys of authorities."""
     keys = []
     for path in holders:
@@ -357,10 +360,9 @@ def _search(tls: Tls, library, holders: list[str], host: Host, known: list[tuple
                 keys.append((path, public))
             elif _AUTHORITY_NAME.search(posixpath.basename(path)):
                 tls.locked_keys.append(path)
-    readable = [(one, facts) for one, facts, dummy in known if facts]
     for path, public in keys:
         own = library.public_bytes(public)
-        for one, facts in readable:
+        for one, facts in [(entry.one, entry.facts) for entry in known if entry.facts]:
             if library.public_bytes(one.public_key()) == own:
                 if facts.authority:
                     tls.authority_keys[path] = facts.subject

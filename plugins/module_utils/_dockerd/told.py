@@ -129,6 +129,14 @@ class Told:
             return self._tls_by_flag
         return self.data.get("tls") is True
 
+    @property
+    def tls_files(self) -> dict[str, str]:
+        """The TLS files that dockerd opens, by directive: no authority without tlsverify."""
+        named = {name: self.setting(name) for name in _TLS_FILES} if self.tls else {}
+        if self.setting("tlsverify") is False:
+            del named["tlscacert"]
+        return {name: path for name, path in named.items() if isinstance(path, str)}
+
     def where(self, directive: str) -> str:
         """The place that sets a directive, for an error message."""
         if directive in _TLS_FILES and not self.data.get(directive) and not self.flag(directive):

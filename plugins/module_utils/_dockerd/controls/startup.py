@@ -19,7 +19,7 @@ from ..findings import (
     unknown,
 )
 from ..snapshot import DEFAULTS, Snapshot
-from ..told import TLS_DIRECTIVES, Place, Told, strings
+from ..told import Place, Told, strings
 
 
 def _problems(snapshot: Snapshot, fatal: bool) -> Verdict:
@@ -91,9 +91,7 @@ def _socket_group(snapshot: Snapshot) -> Verdict:
 
 def _referenced(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
-    paths = {}
-    if told.tls:
-        paths = {name: told.setting(name) for name in TLS_DIRECTIVES[2:]}
+    paths: dict = dict(told.tls_files)
     seccomp = told.setting("seccomp-profile")
     if seccomp not in (None, "", "builtin", "unconfined"):
         paths["seccomp-profile"] = seccomp
