@@ -164,6 +164,8 @@ def test_the_report_lists_them(host):
         ("authority", CA, "CN=clients"),
     ]
     assert entries[0]["not_after"] == "2026-07-31T00:00:00Z"
+    host.put(CERT, GARBAGE)
+    assert [one["role"] for one in judgement.certificates(see(host))] == ["authority"]
 
 
 # -- what dockerd takes: every row was tried with dockerd --validate of 26.1 and 28.5
