@@ -8,7 +8,12 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
+import socketserver
+import tempfile
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from _dockerd import plan, snapshot, told
@@ -143,6 +148,66 @@ def host(empty):
     for path, text in DEBIAN.items():
         empty.put(path, text)
     return empty
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.server.connections += 1
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        answer = self.server.answers.get(self.path, (404, {}))
+        if callable(answer):
+            answer(self)
+            self.close_connection = True
+            return
+        status, body = answer if isinstance(answer, tuple) else (200, answer)
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *rest):
+        pass
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """What speaks HTTP on a unix socket: ``answers`` by URL are data, (status, data) or code."""
+
+    daemon_threads = True
+
+    def __init__(self, path, answers):
+        super().__init__(path, _Handler)
+        self.path, self.answers = path, answers
+        self.asked, self.connections = [], 0
+
+    def handle_error(self, *rest):
+        pass  # whoever asked has gone
+
+
+@pytest.fixture
+def serve():
+    """Starts servers, each with its answers, and ends them."""
+    # Not tmp_path: the path of a unix socket has 107 characters at most.
+    directory, servers = tempfile.mkdtemp(), []
+
+    def start(answers):
+        server = Server("%s/%d.sock" % (directory, len(servers)), answers)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import sys
+import time
 
 import pytest
 from _dockerd import host as module
@@ -320,3 +321,47 @@ def test_own_sets_owner_and_mode(empty):
     assert (status.mode, status.uid, status.gid) == (0o660, 0, 998)
     with pytest.raises(HostError, match="/nowhere"):
         empty.own("/nowhere", 0o600, 0, 0)
+
+
+# -- questions over a socket
+
+
+def test_a_session_goes_on_after_the_other_side_hung_up(serve):
+    server = serve({"/a": {"a": 1}, "/gone": lambda handler: None})
+    with Host().session(server.path, 2) as ask:
+        assert ask("/a") == (200, b'{"a": 1}')
+        with pytest.raises(HostError, match="closed connection"):
+            ask("/gone")
+        assert ask("/nothing")[0] == 404
+    assert server.connections == 2
+
+
+def test_a_session_has_a_limit_in_all(serve, monkeypatch):
+    monkeypatch.setattr(module, "SESSION_LIMIT", 25)
+    with Host().session(serve({"/a": b"x" * 10}).path, 2) as ask:
+        ask("/a")
+        ask("/a")
+        with pytest.raises(HostError, match="too many bytes"):
+            ask("/a")
+
+
+def test_a_question_is_over_in_time(serve):
+    def trickle(handler):
+        while True:
+            time.sleep(0.05)
+            handler.wfile.write(b"x")
+
+    server, start = serve({"/a": trickle}), time.monotonic()
+    with pytest.raises(HostError, match="timed out"):
+        Host().get(server.path, "/a", timeout=0.3)
+    assert time.monotonic() - start < 2
+
+
+def test_the_path_of_a_file_without_links(empty):
+    empty.put("/run/docker.sock", "")
+    os.symlink("/run", empty.root + "/var")
+    for path in ("/var/docker.sock", "/run/docker.sock", "/run/../var/docker.sock"):
+        assert empty.resolve(path) == "/run/docker.sock"
+    assert empty.resolve("/var/..") == empty.resolve("/") == "/"
+    assert empty.resolve("/gone") == "/gone"
+    assert Host().resolve("/proc/self/root") == "/"

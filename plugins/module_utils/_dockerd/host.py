@@ -22,14 +22,16 @@ import ssl
 import stat
 import subprocess
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from typing import Iterable, Iterator
+from typing import Callable, Iterable, Iterator
 
 from .errors import HostError
 
 READ_LIMIT = 4 * 1024 * 1024
+SESSION_LIMIT = 16 * READ_LIMIT  # bytes that one session of questions may bring in
 LINKS_LIMIT = 40  # what Linux allows in one path, path_resolution(7)
 
 
@@ -44,6 +46,7 @@ class Stat:
     size: int  # bytes
     mtime: float  # seconds since the epoch
     inode: int
+    device: int = 0  # of the file system; with the inode it is one file and no other
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def _stat(status: os.stat_result) -> Stat:
         status.st_size,
         status.st_mtime,
         status.st_ino,
+        status.st_dev,
     )
 
 
@@ -111,14 +115,38 @@ def _why(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+class _PunctualSocket(socket.socket):
+    """A socket that gives up at one moment, however slowly the other side sends."""
+
+    until = 0.0  # by time.monotonic()
+
+    def _hurry(self) -> None:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise socket.timeout("timed out")
+        self.settimeout(left)
+
+    def recv_into(self, *rest):
+        self._hurry()
+        return super().recv_into(*rest)
+
+    def sendall(self, *rest):
+        self._hurry()
+        return super().sendall(*rest)
+
+    def connect(self, address):
+        self._hurry()
+        return super().connect(address)
+
+
 class _UnixConnection(HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("docker", timeout=timeout)
-        self._path = path
+    def __init__(self, path: str, until: float) -> None:
+        super().__init__("docker")
+        self._path, self._until = path, until
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        self.sock = _PunctualSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.until = self._until
         self.sock.connect(self._path)
 
 
@@ -244,6 +272,13 @@ class Host:
             return os.readlink(os.path.join(self.real(parent), name))
         except (OSError, ValueError, HostError):
             return None
+
+    def resolve(self, path: str) -> str:
+        """The path of the same file without a symbolic link in it, whether it is there or not."""
+        if self.live:
+            return os.path.realpath(path)
+        relative = os.path.relpath(self.real(path), self.root)
+        return "/" if relative == "." else "/" + relative
 
     def user(self, uid: int) -> str:
         """The name of a user of this host; the number where it has none."""
@@ -436,15 +471,40 @@ class Host:
     def get(self, path: str, url: str, timeout: float = 5) -> tuple[int, bytes]:
         """An HTTP GET over a unix socket: the status and the body.
 
-        Raises HostError where nobody answers in time.
+        Raises HostError where nobody answers in time, which is ``timeout`` seconds in all.
         """
-        connection = _UnixConnection(path, timeout)
+        with self.session(path, timeout) as ask:
+            return ask(url)
+
+    @contextmanager
+    def session(self, path: str, timeout: float) -> Iterator[Callable[..., tuple[int, bytes]]]:
+        """Questions over one connection to a unix socket: ``ask(url, method="GET")``.
+
+        ``timeout`` is in seconds and for all of them together. ``ask`` gives the status and the
+        body; it raises HostError where nobody answers in time, or with more than a sane answer
+        has.
+        """
+        connection = _UnixConnection(path, time.monotonic() + timeout)
+        left = SESSION_LIMIT
+
+        def ask(url: str, method: str = "GET") -> tuple[int, bytes]:
+            nonlocal left
+            try:
+                connection.request(method, url)
+                response = connection.getresponse()
+                body = response.read(READ_LIMIT + 1)
+            except (OSError, HTTPException, ValueError) as error:
+                connection.close()
+                why = str(error) or type(error).__name__
+                raise HostError("%s: %s" % (path, why), path=path) from error
+            left -= len(body)
+            if len(body) > READ_LIMIT or left < 0:
+                connection.close()
+                raise HostError("%s answers %s with too many bytes" % (path, url), path=path)
+            return response.status, body
+
         try:
-            connection.request("GET", url)
-            response = connection.getresponse()
-            return response.status, response.read(READ_LIMIT)
-        except (OSError, HTTPException) as error:
-            raise HostError("%s: %s" % (path, error or type(error).__name__), path=path) from error
+            yield ask
         finally:
             connection.close()
 
