@@ -509,13 +509,6 @@ def test_ulimits_beyond_what_the_host_grants(host):
     assert status(running(host, limits={"nofile": 8}), "ulimits-grantable") == "failed"
 
 
-def test_plugins_on_a_running_host(host):
-    host.put(CONFIG, {"authorization-plugins": ["opa"]})
-    assert status(running(host), "plugins-present") == "failed"
-    host.put("/etc/docker/plugins/opa.spec", "unix:///x")
-    assert status(running(host), "plugins-present") == "passed"
-
-
 @pytest.mark.parametrize(
     ("served", "expected"),
     [

@@ -349,20 +349,6 @@ def test_a_pair_that_serves(tls):
     assert seen.digests[INSTANCE.tls_socket_path] == ""
 
 
-def test_plugins_are_looked_for_where_dockerd_does(host):
-    host.put("/etc/docker/plugins/opa.spec", "unix:///x")
-    host.put("/run/docker/plugins/other/other.sock", "")
-    host.put("/etc/shadow.spec", "")
-    names = ["opa", "other", "gone", "../../shadow"]
-    host.put(CONFIG, {"authorization-plugins": names})
-    assert host.seen().plugins == {
-        "opa": "/etc/docker/plugins/opa.spec",
-        "other": "/run/docker/plugins/other/other.sock",
-        "gone": "",
-        "../../shadow": "",
-    }
-
-
 @pytest.mark.parametrize(
     ("dropin", "owner"),
     [

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import time
 from dataclasses import dataclass, field
 
+from .containers import SENSITIVE, Inspector, api_sockets
 from .errors import HostError
 from .host import Host
 from .instance import Instance
 from .told import Told
+
+PATIENCE = 6  # seconds that the daemon has for all its answers
+LATEST = 5  # seconds after which no further listener is tried
 
 
 @dataclass
@@ -35,7 +40,10 @@ class Does:
     answers: bool = False  # on the unix socket
     problem: str = ""  # why not
     info: dict = field(default_factory=dict)
+    platform: str = ""  # the name of the build: upstream's are Docker Engine - Community
+    components: dict = field(default_factory=dict)  # Engine, containerd, runc, ... -> version
     containers: dict = field(default_factory=dict)  # running ones: id -> (name, pid)
+    inspected: list = field(default_factory=list)  # a Container for each of them
     bridge: dict = field(default_factory=dict)  # options of the default bridge
     inode: object = None  # Stat of the unix socket
     members: list = field(default_factory=list)  # of the unix socket's group, group(5)
@@ -63,7 +71,7 @@ class Does:
 
 def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
-    does = Does()
+    does, until = Does(), time.monotonic() + LATEST
     wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen,UnitFileState"
     shown = host.run([*instance.systemctl, "show", *instance.units, wanted])
     for block in shown.out.split("\n\n"):
@@ -84,9 +92,9 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
         does.primary = [user.name for user in host.users() if user.gid == does.inode.gid]
     does.ports = _ports(host)
     if does.active(instance.service):
-        _ask(does, instance, host)
+        _ask(does, instance, host, told)
         for listener in told.tcp:
-            if listener.port in does.ports:
+            if listener.port in does.ports and time.monotonic() < until:
                 try:
                     does.served[listener.address] = host.handshake(listener.reach, listener.port)
                 except HostError:
@@ -96,35 +104,74 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     return does
 
 
-def _ask(does: Does, instance: Instance, host: Host) -> None:
-    def get(url: str) -> object:
-        status, body = host.get(instance.socket_path, url)
-        if status != 200:
-            raise HostError("%s answers %s with status %d" % (instance.socket_path, url, status))
-        return json.loads(body)
+def _ask(does: Does, instance: Instance, host: Host, told: Told) -> None:
+    with host.session(instance.socket_path, PATIENCE) as ask:
+        try:
+            does.info = _answer(ask, "/info", dict)
+            does.answers = True
+            _ask_containers(does, instance, host, told, ask)
+        except (HostError, ValueError) as error:
+            # Containers that nobody could look at are no reason to believe there are none.
+            does.answers, does.problem = False, str(error)
+            return
+        try:
+            does.bridge = dict(_answer(ask, "/networks/bridge", dict).get("Options") or {})
+        except (HostError, ValueError, TypeError):
+            does.bridge = {}  # bridge: none
+        try:
+            does.platform, does.components = _versions(_answer(ask, "/version", dict))
+        except (HostError, ValueError, KeyError, TypeError, AttributeError):
+            does.components = {}
 
+
+def _answer(ask, url: str, kind: type, gone: bool = False):
+    """What the daemon says; None for what may be ``gone`` and is.
+
+    Raises HostError or ValueError where it says nothing, or nothing sane.
+    """
+    status, body = ask(url)
+    if gone and status == 404:
+        return None
+    if status != 200:
+        words = " ".join(body[:300].decode("utf-8", "replace").split())
+        raise HostError("dockerd answers %s with status %d: %s" % (url, status, words))
     try:
-        does.info = get("/info")
-        does.answers = True
-        for entry in get("/containers/json"):
-            url = "/containers/%s/json" % entry["Id"]
-            status, body = host.get(instance.socket_path, url)
-            if status == 404:
-                continue  # gone since it was listed
-            state = json.loads(body)["State"]
-            if state.get("Running"):
-                does.containers[entry["Id"]] = (
-                    (entry.get("Names") or ["?"])[0].lstrip("/"),
-                    state["Pid"],
-                )
-    except (HostError, ValueError, KeyError, TypeError) as error:
-        # Containers that nobody could look at are no reason to believe there are none.
-        does.answers, does.problem = False, str(error)
+        data = json.loads(body)
+    except RecursionError:
+        data = None
+    if not isinstance(data, kind):
+        raise ValueError("dockerd answers %s with something that is no %s" % (url, kind.__name__))
+    return data
+
+
+def _ask_containers(does: Does, instance: Instance, host: Host, told: Told, ask) -> None:
+    listed = _answer(ask, "/containers/json", list)
+    if not listed:
         return
-    try:
-        does.bridge = get("/networks/bridge").get("Options") or {}
-    except (HostError, ValueError, AttributeError):
-        does.bridge = {}  # bridge: none
+    own = (data_root(instance, told, does), told.config_path, posixpath.dirname(told.config_path))
+    inspector = Inspector(host, {*SENSITIVE, *own, *api_sockets(instance, told)})
+    for entry in listed:
+        try:
+            number, name = str(entry["Id"]), (entry.get("Names") or ["?"])[0].lstrip("/")
+        except (AttributeError, KeyError, TypeError):
+            raise ValueError("dockerd lists a container without a name") from None
+        answer = _answer(ask, "/containers/%s/json" % number, dict, gone=True)
+        container = None if answer is None else inspector.container(answer, name)
+        if container:
+            does.containers[number] = (name, container.pid)
+            does.inspected.append(container)
+
+
+def data_root(instance: Instance, told: Told, does: Does | None) -> str:
+    """Where the daemon keeps what it has; userns-remap gives it a directory of its own."""
+    running = does.info.get("DockerRootDir") if does else None
+    return str(running or told.setting("data-root") or instance.data_root)
+
+
+def _versions(data: dict) -> tuple[str, dict]:
+    """The build's name and the components' versions, moby api/types Version."""
+    components = {str(one["Name"]): str(one["Version"]) for one in data["Components"] or []}
+    return str((data.get("Platform") or {}).get("Name") or ""), components
 
 
 def boot_id(host: Host) -> str:

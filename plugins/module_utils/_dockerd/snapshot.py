@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from . import units
-from .does import Does, read_does
+from .authorization import read_plugins
+from .does import Does, data_root, read_does
 from .errors import HostError
 from .host import Host
 from .instance import Instance
 from .tls import Tls, read_tls
 from .told import TLS_DIRECTIVES, Told, read_told, strings
+from .trust import Trust, read_trust
 
 # Where packagings keep options for the command line, and under which name.
 DEFAULTS = {"/etc/default/docker": "DOCKER_OPTS", "/etc/sysconfig/docker": "OPTIONS"}
@@ -69,7 +71,8 @@ class Snapshot:
     slices: list = field(default_factory=list)  # cgroup-parent, where a unit describes it
     registries: list = field(default_factory=list)  # certificates and keys for registries
     containerd: str = ""  # the socket at which dockerd reaches containerd
-    plugins: dict = field(default_factory=dict)  # authorization plugin -> where it was found
+    plugins: dict = field(default_factory=dict)  # name of an authorization plugin -> Plugin
+    trust: Trust = field(default_factory=Trust)
     names: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= as written -> name
     missing_owners: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= without entry
     tls: Tls = field(default_factory=Tls)
@@ -128,6 +131,7 @@ def read(
     told = read_told(instance, host, version, flags)
     does = read_does(instance, host, told) if host.live else None
     snapshot = Snapshot(instance, told, does, read_manifest(instance, host), host.whole)
+    snapshot.trust = read_trust(host, told)
     read_files(snapshot, host, now)
     snapshot.read = _infer(snapshot)
     return snapshot
@@ -202,8 +206,7 @@ def read_files(snapshot: Snapshot, host: Host, now: datetime | None = None) -> N
         if isinstance(path, str):
             snapshot.digests[path] = digest(host.optional(path))
     snapshot.tls = read_tls(instance, host, told, now)
-    for name in strings(told.setting("authorization-plugins")):
-        snapshot.plugins[name] = next((path for path in _plugin_paths(name) if host.stat(path)), "")
+    snapshot.plugins = read_plugins(instance, host, told, data_root(instance, told, snapshot.does))
     _read_owner(snapshot, host)
     user = instance.user
     snapshot.owner = "%s:%s" % (user.name, host.group(user.gid)) if user.uid else "root:root"
@@ -262,14 +265,3 @@ def _swarm_state(snapshot: Snapshot, host: Host) -> bool | None:
         return any(host.stat("%s/swarm/docker-state.json" % place) for place in places)
     except HostError:
         return None
-
-
-def _plugin_paths(name: str) -> list[str]:
-    """Where dockerd looks for a plugin, moby pkg/plugins/discovery.go."""
-    if not re.match(r"[\w.:-]{1,200}$", name):
-        return []
-    sockets = ["/run/docker/plugins/%s.sock", "/run/docker/plugins/%s/%s.sock"]
-    found = [path % ((name,) * path.count("%s")) for path in sockets]
-    for directory in ("/etc/docker/plugins", "/usr/lib/docker/plugins"):
-        found += ["%s/%s.%s" % (directory, name, ending) for ending in ("spec", "json")]
-    return found

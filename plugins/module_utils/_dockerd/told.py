@@ -219,7 +219,7 @@ def _certificate_directory(instance: Instance, environment: dict) -> str:
 def engine_version(host: Host, told: Told) -> str:
     """The version of the installed dockerd, which need not be the running one."""
     if not host.live:
-        return _package_version(host)
+        return package_version(host)
     if not told.words:
         return ""
     binary = told.words[0].text
@@ -230,12 +230,12 @@ def engine_version(host: Host, told: Told) -> str:
     return words[words.index("version") + 1] if "version" in words[:-1] else ""
 
 
-def _package_version(host: Host) -> str:
-    """The engine's version as Debian's package manager has it, deb-version(7)."""
+def package_version(host: Host, packages: tuple = PACKAGES) -> str:
+    """The version of one of these packages as Debian's dpkg has it, deb-version(7)."""
     status = (host.optional("/var/lib/dpkg/status") or b"").decode("utf-8", "replace")
     for paragraph in status.split("\n\n"):
         fields = dict(line.partition(": ")[::2] for line in paragraph.splitlines())
-        if fields.get("Package") in PACKAGES and "not-installed" not in fields.get("Status", ""):
+        if fields.get("Package") in packages and "not-installed" not in fields.get("Status", ""):
             return fields.get("Version", "").rpartition(":")[2].partition("-")[0]
     return ""
 

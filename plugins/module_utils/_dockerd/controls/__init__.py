@@ -6,7 +6,20 @@
 from __future__ import annotations
 
 from ..findings import Control
-from . import daemon, files, images, isolation, limits, listeners, logs, startup, tls
+from . import (
+    authorization,
+    containers,
+    daemon,
+    files,
+    images,
+    isolation,
+    limits,
+    listeners,
+    logs,
+    startup,
+    tls,
+    versions,
+)
 
 CONTROLS: list[Control] = [
     *startup.CONTROLS,
@@ -18,4 +31,7 @@ CONTROLS: list[Control] = [
     *limits.CONTROLS,
     *logs.CONTROLS,
     *images.CONTROLS,
+    *authorization.CONTROLS,
+    *containers.CONTROLS,
+    *versions.CONTROLS,
 ]

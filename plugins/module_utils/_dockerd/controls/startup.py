@@ -111,23 +111,6 @@ def _referenced(snapshot: Snapshot) -> Verdict:
     return broken(missing, places)
 
 
-def _plugins(snapshot: Snapshot) -> Verdict:
-    names = strings(snapshot.told.setting("authorization-plugins"))
-    if not names:
-        return not_applicable("no authorization plugin is configured")
-    if snapshot.does is None:
-        return unknown("plugins can be found on a running host only")
-    missing = [name for name in names if not snapshot.plugins.get(name)]
-    return broken(
-        [
-            "authorization plugin %s (%s) has no socket in /run/docker/plugins and no"
-            " specification in /etc/docker/plugins or /usr/lib/docker/plugins"
-            % (name, snapshot.told.where("authorization-plugins"))
-            for name in missing
-        ]
-    )
-
-
 def _swarm(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     if told.setting("live-restore") is not True:
@@ -319,16 +302,6 @@ CONTROLS = [
         "dockerd does not start without the certificates and the seccomp profile it is told of.",
         "Run the dockerd_tls role first, or mend the path in dockerd_options.",
         _referenced,
-        {},
-        starts=True,
-    ),
-    Control(
-        "plugins-present",
-        "Every authorization plugin can be found",
-        "critical",
-        "dockerd waits for a plugin that is not there, and then does not start.",
-        "Start the plugin first, or take it out of authorization-plugins in dockerd_options.",
-        _plugins,
         {},
         starts=True,
     ),
