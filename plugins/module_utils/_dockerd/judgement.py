@@ -9,6 +9,7 @@ The result is the JSON report, whose fields docs/report.md describes.
 from __future__ import annotations
 
 import datetime
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from . import VERSION, findings
@@ -150,13 +151,17 @@ def judge(
     """
     time = now or datetime.datetime.now(datetime.timezone.utc)
     judgement = Judgement(host.name, host.root, time)
-    for instance in chosen(host, names or []):
+
+    def one(instance: Instance) -> Daemon:
         try:
             snapshot = read(instance, host, version, flags, time)
         except HostError as error:
             found = [Finding(READABLE, instance.name, UNKNOWN, findings.redact(str(error)))]
-            judgement.daemons.append(Daemon(instance, None, found))
-            continue
+            return Daemon(instance, None, found)
         found = findings.judge(snapshot, [READABLE, *CONTROLS], accepted, time.date())
-        judgement.daemons.append(Daemon(instance, snapshot, found))
+        return Daemon(instance, snapshot, found)
+
+    # Together, because each daemon that hangs keeps its reader waiting for some seconds.
+    with ThreadPoolExecutor() as pool:
+        judgement.daemons = list(pool.map(one, chosen(host, names or [])))
     return judgement

@@ -225,7 +225,7 @@ def engine_version(host: Host, told: Told) -> str:
     binary = told.words[0].text
     if posixpath.basename(binary) == ROOTLESS:
         binary = "dockerd"  # the script would make a namespace to say so
-    answer = host.run([binary, "--version"], env={"PATH": SERVICE_PATH})
+    answer = host.run([binary, "--version"], timeout=3, env={"PATH": SERVICE_PATH})
     words = answer.out.replace(",", " ").split()
     return words[words.index("version") + 1] if "version" in words[:-1] else ""
 
