@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from .. import config
+from .. import rules
 from ..drift import gaps, unapplied
 from ..findings import (
     NOT_RUNNING,
@@ -27,7 +27,7 @@ def _problems(snapshot: Snapshot, fatal: bool) -> Verdict:
     flags = {flag.directive: told.setting(flag.directive) for flag in told.flags}
     found = [
         problem
-        for problem in config.problems(told.document, told.version, flags)
+        for problem in rules.problems(told.document, told.version, flags)
         if problem.fatal == fatal
     ]
     return broken(
