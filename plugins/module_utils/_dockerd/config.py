@@ -39,6 +39,7 @@ class Document:
     data: dict[str, Any]
     positions: dict[Path, Position] = field(default_factory=dict)
     duplicates: list[tuple[Path, int, int]] = field(default_factory=list)
+    former: list[tuple[Path, Any]] = field(default_factory=list)  # values that duplicates replace
     bom: bool = False  # starts with a byte order mark
     empty: bool = False  # nothing but blanks
     invalid: Position | None = None  # the first byte that is no UTF-8
@@ -85,6 +86,7 @@ class _Reader:
         self.at = 0
         self.keys: dict[Path, int] = {}
         self.twice: list[tuple[Path, int]] = []
+        self.former: list[tuple[Path, Any]] = []
         self.lines = [0] + [found.end() for found in re.finditer("\n", text)]
 
     def position(self, at: int) -> Position:
@@ -113,6 +115,7 @@ class _Reader:
             data or {},
             {path: self.position(at) for path, at in self.keys.items()},
             [(path, *self.position(at)) for path, at in self.twice],
+            self.former,
             empty=empty,
         )
 
@@ -156,6 +159,7 @@ class _Reader:
             here = (*path, key)
             if key in found:
                 self.twice.append((here, at))
+                self.former.append((here, found[key]))
             self.keys[here] = at
             self.blank()
             if self.text[self.at : self.at + 1] != ":":

@@ -10,14 +10,24 @@ and swarm are judged elsewhere.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
+from . import bridge, logopts
+from .addresses import (
+    SIZE,
+    ip_version,
+    listen_problem,
+    mirror_problem,
+    network_version,
+    port_problem,
+    registry_problem,
+)
 from .config import Document, Path, named
 from .directives import DIRECTIVES, NEWEST, SINGULAR, Directive, Version, suggest
+from .units import boolean
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,18 @@ class Problem:
     line: int | None
     column: int | None
     fatal: bool
+
+
+def settings(
+    document: Document, version: Version | None, flags: Mapping[str, Any]
+) -> Callable[[str], Any]:
+    """A function from a directive to what file, flags and wrapped booleans set it to.
+
+    It gives None where a directive is unset or not of its type.
+    """
+    judge = _Judge(document, version, flags)
+    judge.types()
+    return judge.usable
 
 
 def problems(
@@ -52,6 +74,7 @@ def problems(
         judge.numbers,
         judge.strings,
         judge.labels,
+        judge.resources,
         judge.addresses,
         judge.registries,
         judge.exec_options,
@@ -59,12 +82,21 @@ def problems(
         judge.runtimes,
         judge.combinations,
         judge.features,
+        judge.storage,
+        judge.builder,
+        judge.old,
+        judge.networks,
     ):
         rule()
     return judge.found
 
 
 _SCALARS = {"bool": bool, "int": int, "str": str, "ip": str, "size": str}
+
+
+def _json(kind: str) -> type:
+    """The type that JSON has for a kind of directive."""
+    return _SCALARS.get(kind) or (list if kind in ("list", "ips", "pools") else dict)
 
 
 def _is(value: object, kind: type) -> bool:
@@ -149,7 +181,6 @@ _MESSAGES = {
 }
 _GATEWAYS = {"host-gateway-ip", "host-gateway-ips"}
 _MARK = re.compile(r"(0x[0-9a-fA-F]+|[0-9]+)(/(0x[0-9a-fA-F]+|[0-9]+))?\Z")
-_SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[kmgtp]?i?b?\Z", re.IGNORECASE)
 _CHOICES = {
     "log-level": ("panic", "fatal", "error", "warn", "info", "debug", "trace"),
     "log-format": ("text", "json"),
@@ -166,28 +197,22 @@ _RANGES = {
     "default-stop-timeout": ((29, 7), 0, 2**63),
     "network-diagnostic-port": ((28, 0), 0, 65535),
 }
-LOG_DRIVERS = (
-    "awslogs",
-    "fluentd",
-    "gcplogs",
-    "gelf",
-    "journald",
-    "json-file",
-    "local",
-    "none",
-    "splunk",
-    "syslog",
-)
-_ANY_LOG_OPTS = {"mode", "max-buffer-size"}
-_COMMON_LOG_OPTS = _ANY_LOG_OPTS | {"env", "env-regex", "labels", "labels-regex", "tag"}
-_FILE_LOG_OPTS = {"compress", "max-file", "max-size"}
-# moby daemon/logger/*: ValidateLogOpt; what is not here is not judged.
-_LOG_OPTS = {
-    "json-file": _COMMON_LOG_OPTS | _FILE_LOG_OPTS,
-    "local": _COMMON_LOG_OPTS | _FILE_LOG_OPTS,
-    "journald": _COMMON_LOG_OPTS,
-}
+_STORAGE = ("overlay2", "fuse-overlayfs", "btrfs", "zfs", "vfs")
 _STORAGE_GONE = {"aufs": (24, 0), "overlay": (24, 0), "devicemapper": (25, 0)}
+# What each storage driver takes in storage-opts; the others are not judged.
+_STORAGE_OPTS = {"overlay2": ("overlay2.size",), "vfs": ("size", "vfs.xattrs")}
+_RUNC = "io.containerd.runc.v2"
+_RUNC_SWITCHES = ("SystemdCgroup", "NoPivotRoot", "NoNewKeyring")  # containerd's runc options
+_GC_SIZES = (
+    "defaultkeepstorage",
+    "defaultreservedspace",
+    "defaultmaxusedspace",
+    "defaultminfreespace",
+    "keepstorage",
+    "reservedspace",
+    "maxusedspace",
+    "minfreespace",
+)
 _DOMAIN = re.compile(
     r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
     r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?\s*\Z"
@@ -196,23 +221,6 @@ _DOMAIN = re.compile(
 
 def _release(version: Version) -> str:
     return ".".join(str(part) for part in version)
-
-
-def _address(text: str) -> int | None:
-    """4 or 6 for an IP address as Go's net.ParseIP takes it, else None."""
-    if "%" in text or re.search(r"(^|[.:])0[0-9]+\.", text) or re.search(r"\.0[0-9]+$", text):
-        return None
-    try:
-        return ipaddress.ip_address(text).version
-    except ValueError:
-        return None
-
-
-def _network(text: str) -> int | None:
-    """4 or 6 for ``address/bits``, else None."""
-    address, slash, bits = text.partition("/")
-    version = _address(address) if slash and bits.isdigit() else None
-    return version if version and int(bits) <= {4: 32, 6: 128}[version] else None
 
 
 class _Judge:
@@ -271,28 +279,35 @@ class _Judge:
 
     def setting(self, name: str) -> Any:
         """What a directive is set to by file or flag; None where unset or not of its type."""
-        value = self.data.get(name)
+        value = self.value(name)
         path = self.seen.get(name, ())
         if value is None and len(path) == 2:  # inside a wrapper
             value = self.wrapped(str(path[0]), name)
-        if value is None:
-            value = self.flags.get(name)
-        row = DIRECTIVES[name]
-        return value if row.kind not in _SCALARS or _is(value, _SCALARS[row.kind]) else None
+        return value if _is(value, _json(DIRECTIVES[name].kind)) else None
+
+    def value(self, name: str) -> Any:
+        """What the file or else a flag has; maps that are written twice are merged, as Go does."""
+        value = self.data.get(name)
+        for path, former in self.document.former:
+            if path == (name,) and isinstance(value, dict) and isinstance(former, dict):
+                value = {**former, **value}
+        return self.flags.get(name) if value is None else value
 
     def wrapped(self, outer: str, name: str) -> bool | None:
         """A boolean inside a wrapper object, which dockerd applies through the flag."""
         value = self.data[outer][name]
         if name not in DIRECTIVES or DIRECTIVES[name].kind != "bool":
             return None
-        return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+        return value if isinstance(value, bool) else boolean(str(value))
 
     def texts(self, name: str) -> list[str]:
-        """The strings of a list in the file."""
-        value = self.data.get(name)
-        if name in self.refused or not isinstance(value, list):
-            return []
+        """The strings of a list."""
+        value = self.told(name, list) or []
         return [item or "" for item in value]
+
+    def map(self, name: str) -> dict[str, Any]:
+        """A map, empty where there is none of the right type."""
+        return self.told(name, dict) or {}
 
     def report(
         self, code: str, directive: str, path: Path = (), fatal: bool = True, **words: object
@@ -372,7 +387,9 @@ class _Judge:
             self.report("wrapper", inner, (key, inner), False, outer=key, effect=effect)
 
     def types(self) -> None:
-        for key, value in self.data.items():
+        # Go decodes every value of a name that is written twice, and fails at any of them.
+        former = [(path[0], _skeleton(path[1:], value)) for path, value in self.document.former]
+        for key, value in [*self.data.items(), *former]:
             # Go decodes "ICC" into icc; only an object of that name gets past the names.
             row = DIRECTIVES.get(key.lower() if isinstance(value, dict) else key)
             if row is None or not self.known(row) or self.ignored(row):
@@ -445,9 +462,9 @@ class _Judge:
         if kind == "ip" and value:
             # dns and host-gateway-ips are netip.Addr since 29.0, which knows zones.
             zoned = ":" in value and self.since(29, 0)
-            if _address(value.partition("%")[0] if zoned else value) is None:
+            if ip_version(value.partition("%")[0] if zoned else value) is None:
                 return (), _shown(value)
-        if kind == "size" and not _SIZE.match(value):
+        if kind == "size" and not SIZE.match(value):
             return (), _shown(value)
         return None
 
@@ -485,17 +502,13 @@ class _Judge:
         if path and not path.startswith("/") and self.since(25, 0):
             if self.setting("userland-proxy") is not False:
                 self.refuse("userland-proxy-path", path, "an absolute path")
-        subnet = self.told("fixed-cidr-v6", str)
+        cidr = self.told("fixed-cidr-v6", str)
         looked_at = self.since(25, 0) or self.setting("ipv6")
-        if subnet and looked_at and _network(subnet) != 6:
-            self.refuse("fixed-cidr-v6", subnet, "an IPv6 subnet such as fd00:1::/64")
+        if cidr and looked_at and network_version(cidr) != 6:
+            self.refuse("fixed-cidr-v6", cidr, "an IPv6 subnet such as fd00:1::/64")
         mark = self.told("bridge-accept-fwmark", str)
         if mark and not _MARK.match(mark):
             self.refuse("bridge-accept-fwmark", mark, "mark or mark/mask, such as 0x1/0x3")
-        driver = self.told("storage-driver", str)
-        gone = _STORAGE_GONE.get(driver or "")
-        if gone and self.version is not None and self.version >= gone:
-            self.refuse("storage-driver", driver, "others since %s, such as overlay2" % gone[0])
         if self.told("api-cors-header", str) and self.since(27, 0):
             out = "%s: %s" % (_OUT, DIRECTIVES["api-cors-header"].pitfall)
             fatal = self.since(28, 0)
@@ -508,9 +521,59 @@ class _Judge:
                 pitfall=DIRECTIVES["api-cors-header"].pitfall,
             )
 
+    def storage(self) -> None:
+        """Graph drivers and their options, moby daemon/graphdriver."""
+        if self.map("features").get("containerd-snapshotter"):
+            return  # then it names a snapshotter of containerd
+        driver = self.told("storage-driver", str)
+        gone = _STORAGE_GONE.get(driver or "")
+        if gone and self.version is not None and self.version >= gone:
+            self.refuse("storage-driver", driver, "others since %s, such as overlay2" % gone[0])
+        elif driver and not gone and driver not in _STORAGE and not self.maybe("experimental"):
+            # With experimental it may be a plugin's.
+            self.refuse("storage-driver", driver, "one of %s" % ", ".join(_STORAGE))
+        known = _STORAGE_OPTS.get(driver or "overlay2", ())
+        for option in self.texts("storage-opts"):
+            name, equals, value = (part.strip() for part in option.partition("="))
+            old = name.lower() == "overlay2.override_kernel_check" and self.before(24, 0)
+            if not equals:
+                self.refuse("storage-opts", option, "options written name=value")
+            elif known and name.lower() not in known and not (old and boolean(value) is not None):
+                self.refuse("storage-opts", option, "options of that storage driver")
+            elif name.lower() in ("overlay2.size", "size") and not SIZE.match(value):
+                self.refuse("storage-opts", option, "a size such as 10G")
+
+    def builder(self) -> None:
+        """Sizes in the garbage collection of BuildKit, moby builder/builder-next/controller.go."""
+        collection = _lowered(_lowered(self.map("builder")).get("gc") or {})
+        enabled = collection.get("enabled")
+        if not (enabled or (enabled is None and self.since(28, 2))):
+            return
+        policies = collection.get("policy")
+        for policy in policies if isinstance(policies, list) else [collection]:
+            if not isinstance(policy, dict):
+                continue
+            for name, value in _lowered(policy).items():
+                if name in _GC_SIZES and value and not SIZE.match(str(value)):
+                    self.refuse("builder", value, "sizes such as 10GB")
+                if name == "filter" and self.before(23, 0) and isinstance(value, list):
+                    if any("=" not in str(one) for one in value):
+                        self.refuse("builder", value, "filters written name=value")
+
+    def old(self) -> None:
+        """What only engines before 26.0 have."""
+        score = self.told("oom-score-adjust", int)
+        if score is not None and not -1000 <= score <= 1000:
+            self.refuse("oom-score-adjust", score, "-1000 to 1000")
+        if self.told("graph", str) and self.told("data-root", str):
+            self.combine("graph", "data-root", "graph is its former name; keep data-root")
+        store = self.told("cluster-store", str)
+        if store and "://" not in store:
+            self.refuse("cluster-store", store, "provider://address")
+
     def told(self, name: str, kind: type) -> Any:
-        """A directive of this engine as the file has it, if it is of the right type."""
-        value = self.data.get(name)
+        """A directive of this engine as file or flags have it, if it is of the right type."""
+        value = self.value(name)
         if name in self.refused or not _is(value, kind) or not self.known(DIRECTIVES[name]):
             return None
         return value
@@ -527,41 +590,60 @@ class _Judge:
             elif values.setdefault(key, value) != value:
                 self.refuse("labels", label, "one value for each label")
 
+    def resources(self) -> None:
+        """Generic resources of a swarm node, swarmkit api/genericresource/parse.go."""
+        tokens: dict[str, list[str]] = {}
+        for text in self.texts("node-generic-resources"):
+            parts = [part.strip() for part in text.split("=")]
+            if len(parts) != 2:
+                self.refuse("node-generic-resources", text, "resources written name=value")
+                return
+            tokens.setdefault(parts[0], []).append(parts[1])
+        for name, values in tokens.items():
+            numbers = [value for value in values if re.match(r"[+-]?[0-9]+\Z", value)]
+            if numbers and (len(values) > 1 or int(numbers[0]) < 0):
+                wanted = "one number that is not negative, or names only"
+                self.refuse("node-generic-resources", name, wanted)
+
     def addresses(self) -> None:
         for domain in self.texts("dns-search"):
             letters = re.search("[a-zA-Z]", domain)
             if domain.strip() != "." and not (letters and _DOMAIN.match(domain.strip())):
                 self.refuse("dns-search", domain, "domain names")
         for address in self.texts("hosts"):
-            protocol, slashes, _rest = address.partition("://")
-            if slashes and protocol not in ("tcp", "unix", "fd", "npipe"):
-                self.refuse("hosts", address, "addresses with unix://, tcp:// or fd://")
-        families = [_address(text.partition("%")[0]) for text in self.texts("host-gateway-ips")]
+            wanted = listen_problem(address, self.before(23, 0))
+            if wanted or address.strip().startswith("npipe:"):
+                self.refuse("hosts", address, wanted or "addresses that Linux listens on")
+        families = [ip_version(text.partition("%")[0]) for text in self.texts("host-gateway-ips")]
         if families.count(4) > 1 or families.count(6) > 1:
             self.refuse("host-gateway-ips", families, "one IPv4 and one IPv6 address")
-        pools = self.data.get("default-address-pools")
-        if "default-address-pools" in self.refused or not isinstance(pools, list):
-            pools = []
-        for pool in pools:
-            base = next((pool[key] for key in pool or () if key.lower() == "base"), None)
-            if base and _network(base) is None:
-                self.refuse("default-address-pools", base, "subnets such as 10.200.0.0/16")
+        metrics = self.told("metrics-addr", str)
+        if metrics and port_problem(metrics):
+            self.refuse("metrics-addr", metrics, port_problem(metrics))
+
+    def networks(self) -> None:
+        for directive, value, wanted in bridge.problems(self.usable, self.version or NEWEST):
+            self.refuse(directive, value, wanted)
+
+    def usable(self, name: str) -> Any:
+        """A setting that no rule refused yet."""
+        return None if name in self.refused else self.setting(name)
 
     def registries(self) -> None:
         for mirror in self.texts("registry-mirrors"):
-            scheme, slashes, rest = mirror.partition("://")
-            _user, at, name = rest.partition("/")[0].rpartition("@")
-            shown = mirror.rpartition("@")[2]  # no password in a message
-            if not slashes or scheme.lower() not in ("http", "https") or not name:
-                self.refuse("registry-mirrors", shown, "URLs with https:// or http://")
-            elif at:
-                self.refuse("registry-mirrors", shown, "mirrors without user and password")
-            elif "?" in rest or "#" in rest:
-                self.refuse("registry-mirrors", shown, "mirrors without query or fragment")
+            wanted = mirror_problem(mirror, self.before(23, 0))
+            if wanted:  # no password in a message
+                self.refuse("registry-mirrors", mirror.rpartition("@")[2], wanted)
         for registry in self.texts("insecure-registries"):
-            scheme, slashes, _rest = registry.partition("://")
-            if slashes and scheme.lower() not in ("http", "https"):
-                self.refuse("insecure-registries", registry, "host:port or address/bits")
+            wanted = registry_problem(registry)
+            if wanted:
+                self.refuse("insecure-registries", registry, wanted)
+        if self.before(28, 1):
+            for registry in self.texts("allow-nondistributable-artifacts"):
+                wanted = registry_problem(registry)
+                if wanted or "://" in registry:
+                    wanted = wanted or "names without a scheme"
+                    self.refuse("allow-nondistributable-artifacts", registry, wanted)
 
     def exec_options(self) -> None:
         for option in self.texts("exec-opts"):
@@ -576,16 +658,15 @@ class _Judge:
                 self.cgroup_driver = value
 
     def logs(self) -> None:
-        options = self.data.get("log-opts")
-        if "log-opts" in self.refused or not isinstance(options, dict):
-            options = {}
-        driver = self.data.get("log-driver") or self.flags.get("log-driver", "json-file")
-        if driver is None:
+        options = self.map("log-opts")
+        driver = self.told("log-driver", str)
+        if driver is None and "log-driver" in self.flags:
             return  # by a flag whose value nobody told
-        if driver not in LOG_DRIVERS:
+        driver = driver or "json-file"
+        if not logopts.built_in(driver, self.version):
             # Any other name may be a plugin's, if it is not the misspelt name of a driver.
             squeezed = re.sub("[^a-z]", "", str(driver).lower())
-            near = [name for name in LOG_DRIVERS if name.replace("-", "") == squeezed]
+            near = [name for name in logopts.OPTIONS if name.replace("-", "") == squeezed]
             if near and "log-driver" not in self.refused:
                 effect = "dockerd does not start" if options else "no container starts"
                 self.report(
@@ -597,27 +678,27 @@ class _Judge:
                     effect=effect,
                 )
             return
-        if driver == "none":
+        if driver == "none" or not options:
             return
-        known = _LOG_OPTS.get(driver)
-        if driver == "local" and self.before(29, 5):
-            known = _ANY_LOG_OPTS | _FILE_LOG_OPTS
         mode = options.get("mode") or ""
-        for name in options:
-            path = ("log-opts", name)
-            if name == "mode" and mode not in ("", "blocking", "non-blocking"):
-                self.refuse("log-opts", mode, "mode blocking or non-blocking", path)
-            elif name == "max-buffer-size" and mode != "non-blocking":
-                self.report("buffer", "log-opts", path)
-            elif known and name not in known and not name.startswith("cache-"):
-                self.report("log-opts", "log-opts", path, option=name, driver=driver)
+        if mode not in ("", "blocking", "non-blocking"):
+            wanted = "mode blocking or non-blocking"
+            self.refuse("log-opts", mode, wanted, ("log-opts", "mode"))
+        if "max-buffer-size" in options and mode != "non-blocking":
+            self.report("buffer", "log-opts", ("log-opts", "max-buffer-size"))
+        for name in logopts.unknown(driver, options, self.since(29, 5)):
+            self.report("log-opts", "log-opts", ("log-opts", name), option=name, driver=driver)
+        wrong = logopts.wrong(driver, options)
+        if wrong:
+            name, wanted = wrong
+            shown = "%s %s" % (name, _shown(options.get(name)))
+            self.refuse("log-opts", shown, wanted, ("log-opts", name))
 
     def runtimes(self) -> None:
-        runtimes = self.data.get("runtimes")
-        if "runtimes" in self.refused or not isinstance(runtimes, dict):
-            runtimes = {}
+        runtimes = self.map("runtimes")
         for name, runtime in runtimes.items():
-            fields = {key.lower() for key, value in (runtime or {}).items() if value}
+            held = {key.lower(): value for key, value in (runtime or {}).items() if value}
+            fields = set(held)
             wrong = ""
             if name == "runc":
                 wrong = "is reserved for the built-in runtime"
@@ -631,10 +712,19 @@ class _Judge:
                 wrong = "has options, which go with runtimeType"
             elif {"runtimetype", "runtimeargs"} <= fields:
                 wrong = "has runtimeArgs, which go with path"
+            elif held.get("runtimetype") == _RUNC:
+                bad = [
+                    key
+                    for key, value in held.get("options", {}).items()
+                    if key in _RUNC_SWITCHES and not isinstance(value, bool)
+                ]
+                wrong = "has an option %s that is not true or false" % bad[0] if bad else ""
             if wrong:
                 self.report("runtimes", "runtimes", ("runtimes", name), name=name, wrong=wrong)
         default = self.told("default-runtime", str)
-        shim = default and "." in default.strip(".") and "/" not in default
+        shim = default and re.match(r"[^./]+\.[^/]*\Z", default)  # isPermissibleC8dRuntimeName
+        if self.before(23, 0):
+            shim = default in (_RUNC, "io.containerd.runtime.v1.linux")
         if default and default != "runc" and default not in runtimes and not shim:
             if "runtimes" not in self.flags and "runtimes" not in self.refused:
                 self.refuse("default-runtime", default, "runc or a name from runtimes")
@@ -664,9 +754,7 @@ class _Judge:
             self.combine("containerd-namespace", namespace, why)
 
     def features(self) -> None:
-        features = self.data.get("features")
-        if "features" in self.refused or not isinstance(features, dict):
-            return
+        features = self.map("features")
         remap = self.setting("userns-remap")
         if features.get("containerd-snapshotter") and remap and self.since(29, 0):
             why = "the containerd image store remaps no users; take containerd-snapshotter out"
@@ -684,6 +772,18 @@ class _Judge:
     def combine(self, first: str, second: str, why: str) -> None:
         at = first if first in self.seen else second
         self.report("combination", at, first=first, second=second, why=why)
+
+
+def _skeleton(path: Path, value: Any) -> Any:
+    """The value where it stands, with nothing beside it."""
+    for key in reversed(path):
+        value = {key: value} if isinstance(key, str) else [value]
+    return value
+
+
+def _lowered(value: Any) -> dict[str, Any]:
+    """An object with its names as Go compares them."""
+    return {key.lower(): item for key, item in value.items()} if isinstance(value, dict) else {}
 
 
 def _dotted(path: Path) -> str:

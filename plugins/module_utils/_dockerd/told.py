@@ -70,6 +70,7 @@ class Told:
     tls_socket: units.Unit | None = None
     words: list = field(default_factory=list)
     flags: list = field(default_factory=list)
+    arguments: list = field(default_factory=list)  # words that are no flags
     environment: dict = field(default_factory=dict)
     listeners: list = field(default_factory=list)
     version: tuple | None = None
@@ -185,11 +186,14 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
     elif told.service is None and not host.live:
         told.words = units.words(STOCK, "the stock docker.service")
     told.flags = units.flags(told.words[1:])
+    told.arguments = units.arguments(told.words[1:])
     elsewhere = told.flag("config-file")
     if elsewhere:
         # A service runs in /, systemd.exec(5) WorkingDirectory=.
         told.config_path = posixpath.join("/", str(elsewhere.value))
     try:
+        if elsewhere and elsewhere.value == "":
+            raise FileNotFoundError  # an empty name stands for no file
         told.raw = host.read(told.config_path)
         told.document = config.parse(told.raw, told.config_path)
     except FileNotFoundError:

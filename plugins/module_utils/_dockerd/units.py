@@ -368,12 +368,23 @@ def flags(words: Iterable[Word]) -> list[Flag]:
 
     Words that are no flags, such as the binary, are passed over. Unknown flags are kept.
     """
+    return _parted(words)[0]
+
+
+def arguments(words: Iterable[Word]) -> list[Word]:
+    """The words of a command line that are no flags and no values of flags."""
+    return _parted(words)[1]
+
+
+def _parted(words: Iterable[Word]) -> tuple[list[Flag], list[Word]]:
     found: list[Flag] = []
+    rest: list[Word] = []
     todo = deque(words)
     while todo:
         word = todo.popleft()
         text = word.text
         if text == "--":
+            rest += todo
             break
         if text.startswith("--"):
             name, equals, value = text[2:].partition("=")
@@ -390,7 +401,16 @@ def flags(words: Iterable[Word]) -> list[Flag]:
                 found.append(Flag(directive, name, True, (text,), *_place(word)))
         elif text.startswith("-") and len(text) > 1:
             found += _short(word, todo)
-    return found
+        else:
+            rest.append(word)
+    return found, rest
+
+
+def boolean(text: str) -> bool | None:
+    """What Go's strconv.ParseBool takes; None for anything else."""
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    return False if text in ("0", "f", "F", "FALSE", "false", "False") else None
 
 
 def _short(word: Word, todo: deque[Word]) -> list[Flag]:
@@ -432,11 +452,8 @@ def _flag(
 ) -> Flag:
     value: str | bool = text
     if row and row.kind == "bool":
-        # What Go's strconv.ParseBool takes.
-        if text in ("1", "t", "T", "TRUE", "true", "True"):
-            value = True
-        elif text in ("0", "f", "F", "FALSE", "false", "False"):
-            value = False
+        meant = boolean(text)
+        value = text if meant is None else meant
     return Flag(directive, name, value, written, *_place(word))
 
 
