@@ -101,7 +101,9 @@ FILES = [
     ("files-present", {"seccomp-profile": "/nowhere.json"}, "failed"),
     ("files-present", {"seccomp-profile": CONFIG}, "passed"),
     ("files-present", {"seccomp-profile": "builtin"}, "passed"),
-    ("files-present", {"seccomp-profile": "relative.json"}, "unknown"),
+    ("files-present", {"seccomp-profile": "relative.json"}, "failed"),  # a service runs in /
+    ("files-present", {"seccomp-profile": "etc/passwd"}, "passed"),
+    ("files-present", {"seccomp-profile": "/etc"}, "failed"),
     ("files-present", {"seccomp-profile": "/loop"}, "unknown"),
     ("certificate-usable", {}, "not applicable"),
     ("plugins-present", {}, "not applicable"),

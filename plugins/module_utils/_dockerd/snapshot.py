@@ -21,6 +21,7 @@ from .does import Does, data_root, read_does
 from .errors import HostError
 from .host import Host
 from .instance import Instance
+from .needs import Needs, look
 from .tls import Tls, read_tls
 from .told import TLS_DIRECTIVES, Told, read_told, strings
 from .trust import Trust, read_trust
@@ -76,6 +77,7 @@ class Snapshot:
     names: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= as written -> name
     missing_owners: dict = field(default_factory=dict)  # SocketUser=, SocketGroup= without entry
     tls: Tls = field(default_factory=Tls)
+    needs: Needs = field(default_factory=Needs)  # of the host, to start
     read: Read = field(default_factory=Read)
 
     @property
@@ -187,8 +189,8 @@ def read_files(snapshot: Snapshot, host: Host, now: datetime | None = None) -> N
             paths += [path for path in [unit.path, *unit.dropins] if path]
     for name in (*TLS_DIRECTIVES[2:], "seccomp-profile"):
         value = told.setting(name)
-        if isinstance(value, str) and value.startswith("/"):
-            paths.append(value)
+        if isinstance(value, str) and value:
+            paths.append(os.path.join("/", value))
     snapshot.registries = _below(host, instance.registry_directory)
     snapshot.containerd = _containerd(told, instance)
     paths += [*DEFAULTS, *snapshot.registries, snapshot.containerd]
@@ -207,6 +209,7 @@ def read_files(snapshot: Snapshot, host: Host, now: datetime | None = None) -> N
             snapshot.digests[path] = digest(host.optional(path))
     snapshot.tls = read_tls(instance, host, told, now)
     snapshot.plugins = read_plugins(instance, host, told, data_root(instance, told, snapshot.does))
+    snapshot.needs = look(told, host)
     _read_owner(snapshot, host)
     user = instance.user
     snapshot.owner = "%s:%s" % (user.name, host.group(user.gid)) if user.uid else "root:root"

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from .. import rules
+import posixpath
+
+from .. import flags, rules
 from ..drift import gaps, unapplied
 from ..findings import (
     NOT_RUNNING,
@@ -24,20 +26,29 @@ from ..told import Place, Told, strings
 
 def _problems(snapshot: Snapshot, fatal: bool) -> Verdict:
     told = snapshot.told
-    flags = {flag.directive: told.setting(flag.directive) for flag in told.flags}
+    given = flags.decode(told.flags, told.arguments, told.version)
+    named = {**{flag.directive: None for flag in told.flags}, **given.values}
     found = [
         problem
-        for problem in rules.problems(told.document, told.version, flags)
+        for problem in rules.problems(told.document, told.version, named)
         if problem.fatal == fatal
     ]
-    return broken(
-        [
-            "%s%s: %s"
-            % (told.config_path, " line %d" % problem.line if problem.line else "", problem.message)
-            for problem in found
-        ],
-        [Place(told.config_path, problem.line or 0, problem.column or 0) for problem in found],
-    )
+    problems = ["%s: %s" % (_where(told, problem), problem.message) for problem in found]
+    places = [_place(told, problem) for problem in found]
+    return broken(problems + (given.problems if fatal else []), places)
+
+
+def _where(told: Told, problem: rules.Problem) -> str:
+    """The line in the file, or else the flag."""
+    if problem.line:
+        return "%s line %d" % (told.config_path, problem.line)
+    return told.where(problem.directive)
+
+
+def _place(told: Told, problem: rules.Problem) -> Place:
+    if problem.line:
+        return Place(told.config_path, problem.line, problem.column or 0)
+    return told.place(problem.directive)
 
 
 def _parses(snapshot: Snapshot) -> Verdict:
@@ -93,22 +104,38 @@ def _referenced(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     paths: dict = dict(told.tls_files)
     seccomp = told.setting("seccomp-profile")
-    if seccomp not in (None, "", "builtin", "unconfined"):
+    words = ("", "builtin", "unconfined") if (told.version or (23,)) >= (23,) else ("",)
+    if isinstance(seccomp, str) and seccomp not in words:
         paths["seccomp-profile"] = seccomp
-    paths = {name: path for name, path in paths.items() if isinstance(path, str)}
+    paths = {
+        name: posixpath.join("/", path)
+        for name, path in paths.items()
+        if path and isinstance(path, str)
+    }
     missing = [
         "%s (%s) is not there: %s" % (name, told.where(name), path)
         for name, path in paths.items()
-        if path in snapshot.files and not snapshot.files[path] and path not in snapshot.unreadable
+        if not snapshot.files.get(path) and path not in snapshot.unreadable
     ]
-    unseen = [path for path in paths.values() if path not in snapshot.files]
-    unseen += [snapshot.unreadable[path] for path in paths.values() if path in snapshot.unreadable]
     if missing and not snapshot.whole:
         return unknown("this directory may lack what the host has: %s" % "; ".join(missing))
+    missing += [
+        "%s (%s) is a directory: %s" % (name, told.where(name), path)
+        for name, path in paths.items()
+        if getattr(snapshot.files.get(path), "kind", "") == "directory"
+    ]
+    unseen = [snapshot.unreadable[path] for path in paths.values() if path in snapshot.unreadable]
     if unseen and not missing:
         return unknown("cannot be looked at: %s" % ", ".join(unseen))
     places = [told.place(name) for name, path in paths.items() if not snapshot.files.get(path)]
     return broken(missing, places)
+
+
+def _provided(snapshot: Snapshot) -> Verdict:
+    needs = snapshot.needs
+    if needs.unknown and not needs.missing:
+        return unknown("; ".join(needs.unknown))
+    return broken(needs.missing)
 
 
 def _swarm(snapshot: Snapshot) -> Verdict:
@@ -302,6 +329,17 @@ CONTROLS = [
         "dockerd does not start without the certificates and the seccomp profile it is told of.",
         "Run the dockerd_tls role first, or mend the path in dockerd_options.",
         _referenced,
+        {},
+        starts=True,
+    ),
+    Control(
+        "host-provides",
+        "The host has what the configuration needs",
+        "critical",
+        "dockerd does not start without the users, programs and directories it is told of, nor with"
+        " what the kernel does not do.",
+        "Make what is named, or change the directive in dockerd_options.",
+        _provided,
         {},
         starts=True,
     ),
