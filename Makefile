@@ -26,10 +26,15 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.ansible/collections
 DOCKER_BENCH ?= https://github.com/docker/docker-bench-security
 peer := .ansible/docker-bench-security
 
-.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios bench dist venv clean
+# `make differential`: another seed makes other cases.
+SEED ?= 1
+CASES ?= 5000
+STARTS ?= 300
+
+.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios bench differential dist venv clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 harden: venv $(if $(filter .lab/inventory.yml,$(INVENTORY)),lab) ## Harden the lab, or the fleet of INVENTORY=path; ARGS= goes to ansible-playbook
 	ansible-playbook --inventory $(INVENTORY) playbooks/harden.yml $(ARGS)
@@ -63,6 +68,9 @@ unit: venv ## The tests of the core
 scenarios: venv ## Every Molecule scenario, on the lab
 	python tests/scenarios.py
 	molecule test --all
+
+differential: venv ## Compare our answer to "does it start" with dockerd itself (SEED= CASES= STARTS=)
+	python tests/differential/differential.py --seed $(SEED) --cases $(CASES) --starts $(STARTS)
 
 bench: lab dist/dockerd-validate ## What a judgement of a host costs, beside docker-bench-security (DOCKER_BENCH=path or URL)
 	@test -d $(peer) || git clone --quiet $(DOCKER_BENCH) $(peer) \
