@@ -122,7 +122,18 @@ class Told:
         tlsverify turns it on by being there, even as false or null. DOCKER_TLS_VERIFY turns
         nothing on since 20.10, except where there is a --tls flag.
         """
-        return "tlsverify" in self.data or self._tls_before_tlsverify
+        return self._tlsverify_named or self._tls_before_tlsverify
+
+    @property
+    def _tlsverify_named(self) -> bool:
+        """Whether the name is in the file, if only inside an object that dockerd takes apart."""
+        parted = [
+            value
+            for name, value in self.data.items()
+            if isinstance(value, dict)
+            and not (name in DIRECTIVES and DIRECTIVES[name].inner and name != "proxies")
+        ]
+        return any("tlsverify" in names for names in [self.data, *parted])
 
     @property
     def _tls_before_tlsverify(self) -> bool:
