@@ -59,6 +59,8 @@ VALIDATED = [
     ('{"hosts": ["tcp://[::1"]}', False, False),
     ('{"hosts": ["unix://a://b"]}', False, False),
     ('{"icc": "x", "icc": true}', False, False),
+    ('{"resolv-conf": {"icc": true}}', False, False),
+    ('{"registry-mirrors": ["https:/m"]}', True, False),
     ('{"log-opts": {"a": 5, "a": "x"}}', False, False),
     ('{"node-generic-resources": ["gpu=1", "gpu=2"]}', False, False),
     ('{"node-generic-resources": ["gpu=a", "gpu=b", "ssd=3"]}', True, True),

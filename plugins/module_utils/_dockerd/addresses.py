@@ -122,13 +122,13 @@ def listen_problem(text: str, old: bool) -> str:
     return ""
 
 
-def mirror_problem(text: str, old: bool) -> str:
+def mirror_problem(text: str, old: bool, strict: bool) -> str:
     """What dockerd has against a registry mirror, moby registry/config.go ValidateMirror.
 
-    ``old`` is before 23.0, which takes no path.
+    ``old`` is before 23.0, which takes no path; ``strict`` since 28.0, which asks for two slashes.
     """
     parts = url(text)
-    if parts is None or parts.scheme not in ("http", "https") or "://" not in text:
+    if parts is None or parts.scheme not in ("http", "https") or (strict and "://" not in text):
         return "URLs with https:// or http://"
     if parts.query or parts.fragment or (old and parts.path not in ("", "/")):
         return (

@@ -179,6 +179,14 @@ _MESSAGES = {
     "combination": "%(first)s and %(second)s do not go together, and dockerd does not start: "
     "%(why)s",
 }
+# Fields of moby's Config that are no directives: only an object gets past the names to them.
+_UNNAMED = {
+    "containerd-plugin-namespace",
+    "default-init",
+    "resolv-conf",
+    "swarm-raft-election-tick",
+    "swarm-raft-heartbeat-tick",
+}
 _GATEWAYS = {"host-gateway-ip", "host-gateway-ips"}
 _MARK = re.compile(r"(0x[0-9a-fA-F]+|[0-9]+)(/(0x[0-9a-fA-F]+|[0-9]+))?\Z")
 _CHOICES = {
@@ -390,6 +398,9 @@ class _Judge:
         # Go decodes every value of a name that is written twice, and fails at any of them.
         former = [(path[0], _skeleton(path[1:], value)) for path, value in self.document.former]
         for key, value in [*self.data.items(), *former]:
+            if isinstance(value, dict) and key.lower() in _UNNAMED:
+                where, what = key, _shown(value)
+                self.report("type", key, where=where, what=what, wanted="left out")
             # Go decodes "ICC" into icc; only an object of that name gets past the names.
             row = DIRECTIVES.get(key.lower() if isinstance(value, dict) else key)
             if row is None or not self.known(row) or self.ignored(row):
@@ -631,7 +642,7 @@ class _Judge:
 
     def registries(self) -> None:
         for mirror in self.texts("registry-mirrors"):
-            wanted = mirror_problem(mirror, self.before(23, 0))
+            wanted = mirror_problem(mirror, self.before(23, 0), self.since(28, 0))
             if wanted:  # no password in a message
                 self.refuse("registry-mirrors", mirror.rpartition("@")[2], wanted)
         for registry in self.texts("insecure-registries"):
