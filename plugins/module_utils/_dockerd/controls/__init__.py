@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..findings import Control
 from . import (
+    applied,
     authorization,
     containers,
     daemon,
@@ -23,6 +24,7 @@ from . import (
 
 CONTROLS: list[Control] = [
     *startup.CONTROLS,
+    *applied.CONTROLS,
     *listeners.CONTROLS,
     *tls.CONTROLS,
     *files.CONTROLS,
