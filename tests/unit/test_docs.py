@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from _dockerd.controls import CONTROLS
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = [TOP / "README.md"]
@@ -45,3 +47,13 @@ def test_the_house_has_every_file_of_the_core():
     files = [path for path in CORE.rglob("*.py") if path.name != "__init__.py"]
     assert len(files) > 15
     assert [path.name for path in files if path.name not in house and path.stem not in house] == []
+
+
+def test_remedies_name_variables_that_there_are():
+    known = {"dockerd_tls"}  # the role itself
+    for path in TOP.glob("roles/*/meta/argument_specs.yml"):
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+        known.update(spec["argument_specs"]["main"]["options"])
+    named = {word for one in CONTROLS for word in re.findall(r"\bdockerd_\w+", one.remedy)}
+    assert len(named) > 5
+    assert named <= known
