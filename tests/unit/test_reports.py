@@ -210,6 +210,14 @@ def test_text(status, shown, hidden):
     assert rendered.endswith("\n1 %s\ndockerd starts with this configuration.\n" % key)
 
 
+def test_the_worst_is_last():
+    some = [finding(severity=one, id=one) for one in ("critical", "low", "high", "medium")]
+    some += [finding(status=one, id=one) for one in ("passed", "unknown", "waived")]
+    words = [line.split()[0] for line in reports.render("text", result(some)).splitlines()]
+    order = ["passed", "waived", "unknown", "low", "medium", "high", "critical"]
+    assert [word for word in words if word in order] == order
+
+
 def test_colour_is_for_terminals_and_never_from_evidence():
     assert "\033[31mhigh" in reports.render("text", result([finding()]), colour=True)
     rendered = reports.render("text", result([finding(evidence="a\033[2Jb\nc\u202ed")]))

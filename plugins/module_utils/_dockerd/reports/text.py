@@ -8,6 +8,8 @@ from __future__ import annotations
 from .words import counted, of, printable, standing, verdict
 
 COLOURS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "passed": "32"}
+# The worst last, where somebody who ran the command looks first.
+ORDER = ("not applicable", "passed", "waived", "unknown", "low", "medium", "high", "critical")
 STARTS = {True: "32", False: "1;31", None: "33"}
 
 
@@ -18,7 +20,7 @@ def render(result: dict, colour: bool = False) -> str:
         if len(result["instances"]) > 1:
             heading = "%s, %s" % (instance["name"], instance["config"])
             lines += [_painted(_line(heading), "1" if colour else None)]
-        for finding in of(result, instance):
+        for finding in sorted(of(result, instance), key=lambda one: ORDER.index(standing(one))):
             lines += _finding(finding, colour)
         if len(result["instances"]) > 1:
             lines += ["%s: %s" % (_line(instance["name"]), counted(instance["counts"])), ""]
