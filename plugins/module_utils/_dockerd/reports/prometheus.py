@@ -9,6 +9,38 @@ import datetime
 
 from .words import SEVERITIES, STATUSES, printable
 
+
+def _control(finding: dict) -> dict:
+    return {
+        "daemon": finding["instance"],
+        "control": finding["id"],
+        "severity": finding["severity"],
+    }
+
+
+def _counts(result: dict, label: str, keys: tuple) -> list[tuple]:
+    return [
+        ({"daemon": one["name"], label: key}, one["counts"][key])
+        for one in result["instances"]
+        for key in keys
+    ]
+
+
+def _seconds(when: str) -> int:
+    read = datetime.datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ")
+    return int(read.replace(tzinfo=datetime.timezone.utc).timestamp())
+
+
+def _labels(labels: dict) -> str:
+    told = ['%s="%s"' % (name, _escaped(value)) for name, value in labels.items()]
+    return "{%s}" % ",".join(told) if told else ""
+
+
+def _escaped(value: str) -> str:
+    clean = printable(value)
+    return clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
 # Name, help, and what gives its samples. An instance is called daemon here: Prometheus gives every
 # series a label instance of its own, for the host.
 METRICS = (
@@ -90,34 +122,3 @@ def render(result: dict) -> str:
             series.setdefault(_labels(labels), value)
         lines += ["%s%s %d" % (name, labels, value) for labels, value in series.items()]
     return "\n".join(lines) + "\n"
-
-
-def _control(finding: dict) -> dict:
-    return {
-        "daemon": finding["instance"],
-        "control": finding["id"],
-        "severity": finding["severity"],
-    }
-
-
-def _counts(result: dict, label: str, keys: tuple) -> list[tuple]:
-    return [
-        ({"daemon": one["name"], label: key}, one["counts"][key])
-        for one in result["instances"]
-        for key in keys
-    ]
-
-
-def _seconds(when: str) -> int:
-    read = datetime.datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ")
-    return int(read.replace(tzinfo=datetime.timezone.utc).timestamp())
-
-
-def _labels(labels: dict) -> str:
-    told = ['%s="%s"' % (name, _escaped(value)) for name, value in labels.items()]
-    return "{%s}" % ",".join(told) if told else ""
-
-
-def _escaped(value: str) -> str:
-    clean = printable(value)
-    return clean.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
