@@ -28,12 +28,18 @@ def _ulimits(snapshot: Snapshot) -> Verdict:
     return passed() if snapshot.told.setting("default-ulimits") else failed("no default-ulimits")
 
 
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _ulimits_grantable(snapshot: Snapshot) -> Verdict:
     """runc refuses to start a container whose limits it may not set, setrlimit(2)."""
     problems = []
     ulimits = snapshot.told.setting("default-ulimits")
     for name, ulimit in ulimits.items() if isinstance(ulimits, dict) else []:
-        soft, hard = ulimit.get("Soft", 0), ulimit.get("Hard", 0)
+        if not isinstance(ulimit, dict):
+            continue  # which dockerd refuses, or takes for nothing
+        soft, hard = (_number(ulimit.get(field)) for field in ("Soft", "Hard"))
         most = snapshot.does.limits.get(name) if snapshot.does else None
         if soft > hard:
             problems.append("%s: Soft %d is above Hard %d" % (name, soft, hard))
