@@ -64,6 +64,48 @@ def test_a_unit_that_is_no_file_gives_no_verdict(host, capsys):
     assert "/etc/systemd/system/docker.service" in printed.out
 
 
+def test_flags_may_follow_as_a_word(host, capsys):
+    host.put(CONFIG, {"debug": True})
+    for words in (["--flags", "--debug"], ["--flags=--debug"]):
+        printed = run(host, capsys, *words, "--engine-version", "26.1.5", "--format", "json")[1]
+        assert json.loads(printed.out)["starts"] is False
+
+
+def test_a_directory_without_anything_to_judge(empty, capsys):
+    code, printed = run(empty, capsys)
+    assert (code, "nothing to judge" in printed.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[" * 100000, '[{"id": ["icc"], "reason": "x", "expires": "2030-01-01"}]', "\xff"],
+)
+def test_waivers_that_are_none(host, capsys, text):
+    host.put("/waivers.json", text.encode("latin-1"))
+    code, printed = run(host, capsys, "--waivers", host.real("/waivers.json"))
+    assert (code, "waivers" in printed.err) == (2, True)
+
+
+def test_waivers_from_a_pipe_do_not_hang(host, capsys):
+    os.mkfifo(host.real("/waivers.json"))
+    code, printed = run(host, capsys, "--waivers", host.real("/waivers.json"))
+    assert (code, "no regular file" in printed.err) == (2, True)
+
+
+def test_a_waiver_starts_no_daemon(host, capsys):
+    host.put(CONFIG, {"nope": 1})
+    waiver = {"id": "config-accepted", "reason": "x", "expires": "2999-01-01"}
+    host.put("/waivers.json", [waiver])
+    arguments = ["--waivers", host.real("/waivers.json"), "--engine-version", "26.1.5"]
+    printed = run(host, capsys, *arguments, "--format", "json")[1]
+    assert json.loads(printed.out)["starts"] is False
+
+
+def test_output_that_is_closed(host, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert command.main(["--root", host.root]) == 2
+
+
 def test_judging_writes_nothing(host, capsys):
     host.put(CONFIG, {"userns-remap": "default"})
     before = host.tree()

@@ -87,6 +87,19 @@ FILES = [
     ("seccomp", {"seccomp-profile": "unconfined"}, "failed"),
     ("logs-bounded", {"log-opts": {"max-size": "10m"}}, "passed"),
     ("logs-bounded", {}, "failed"),
+    ("logs-bounded", {"log-opts": {"max-size": "-1"}}, "failed"),
+    ("logs-bounded", {"log-opts": {"max-size": "0"}}, "failed"),
+    ("logs-bounded", {"log-opts": {"max-size": "10q"}}, "failed"),
+    ("logs-bounded", {"log-driver": "nonsense"}, "unknown"),
+    ("logs-remote", {"log-driver": "nonsense"}, "unknown"),
+    ("userns-remap", {"userns-remap": "root:root"}, "failed"),
+    ("userns-remap", {"userns-remap": "0"}, "failed"),
+    ("ulimits-grantable", {"default-ulimits": {"bogus": {"Name": "bogus"}}}, "failed"),
+    ("ulimits-grantable", {"default-ulimits": {"nofile": 1}}, "passed"),
+    ("registries", {"registry-mirrors": ["http://localhost:5000/x"]}, "passed"),
+    ("registries", {"registry-mirrors": ["http://localhost.evil.example/"]}, "failed"),
+    ("credentials", {}, "passed"),
+    ("socket-owner", {}, "not applicable"),
     ("logs-bounded", {"log-driver": "journald"}, "not applicable"),
     ("listener-verified", {}, "not applicable"),
     ("listener-verified", {"hosts": ["tcp://:1"], **TLS}, "passed"),
@@ -498,6 +511,36 @@ def test_who_is_in_the_socket_group(host):
     assert status(running(host, members=[], primary=["ci"]), "socket-group-members") == "failed"
     assert status(running(host, members=["root"]), "socket-group-members") == "passed"
     assert status(running(host, inode=None), "socket-group-members") == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ({"defaultAction": "SCMP_ACT_ERRNO"}, "passed"),
+        ({"defaultAction": "SCMP_ACT_ALLOW"}, "failed"),
+        ({"syscalls": []}, "failed"),
+        ("not json", "failed"),
+        ("", "failed"),
+    ],
+)
+def test_a_seccomp_profile_in_a_file(host, profile, expected):
+    host.put(CONFIG, {"seccomp-profile": "/etc/docker/profile.json"})
+    host.put("/etc/docker/profile.json", profile)
+    assert status(host.seen(), "seccomp") == expected
+
+
+def test_a_password_on_the_command_line(host):
+    dropin = "/etc/systemd/system/docker.service.d/a.conf"
+    flag = "--http-proxy=http://ci:s3cret@proxy.example"
+    host.put(dropin, "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd %s\n" % flag)
+    os.chmod(host.real(dropin), 0o600)
+    judged = findings.judge(host.seen(), [BY_ID["credentials"]])[0]
+    assert (judged.status, judged.places) == ("failed", ((dropin, 3, 0),))
+
+
+def test_a_socket_that_the_unit_opens_to_all(host):
+    host.put("/etc/systemd/system/docker.socket.d/a.conf", "[Socket]\nSocketMode=0666\n")
+    assert "SocketMode is 0666" in evidence(host.seen(), "socket-owner")
 
 
 def test_seccomp_by_the_daemon_itself(host):

@@ -87,6 +87,12 @@ def test_a_waiver_touches_failures_only(host, verdict):
         ({"id": "a", "reason": "b", "expires": "2027-02-30"}, "a needs an expiry date"),
         ({"id": "a", "reason": "b", "expires": 5}, "a needs an expiry date"),
         ("a", "needs an id and a reason"),
+        ({"id": ["a"], "reason": "b", "expires": "2027-01-01"}, "there is no control"),
+        ({"id": "a", "reason": "  ", "expires": "2027-01-01"}, "needs an id and a reason"),
+        ({"id": "a", "reason": "b", "expires": "20270101"}, "a needs an expiry date"),
+        ({"id": "a", "reason": "b", "expires": "2027-W10-1"}, "a needs an expiry date"),
+        ({"id": "a", "reason": "b", "expires": "2027-01-01", "instnace": "x"}, "has a instnace"),
+        ({"id": "a", "reason": "b", "expires": "2027-01-01", "instance": "x"}, "is system, or"),
         (
             {"id": "abc", "reason": "b", "expires": "2027-01-01"},
             "no control abc, but there is abcd",
@@ -113,6 +119,7 @@ def test_waivers_take_text_and_dates():
         "http://ci:s3cret@proxy.example:3128",
         "https://s3cret@mirror.example",
         "http://ci:s3c@s3cret@proxy.example",
+        "http://ci:a/s3cret@proxy.example",
         '"http-proxy": "http:\\/\\/ci:s3cret@proxy.example"',
         '"http-proxy": "ci:s3cret@proxy.example:3128"',
         "Environment=HTTPS_PROXY=http://ci:s3cret@proxy.example NO_PROXY=x",
@@ -231,6 +238,7 @@ def test_a_waiver_may_be_for_one_instance(host):
         (["passed", "not applicable"], True),
         (["passed", "unknown"], None),
         (["unknown", "failed"], False),
+        (["waived"], False),
         ([], True),
     ],
 )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -13,9 +14,10 @@ import sys
 from . import VERSION, findings, reports
 from .controls import CONTROLS
 from .directives import parse_version
-from .errors import DockerdError
+from .errors import DockerdError, HostError
 from .findings import NO_VERDICT, Waiver
 from .host import Host
+from .instance import discover
 from .judgement import judge
 
 EPILOG = """\
@@ -28,26 +30,56 @@ exit status:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    given = _parser().parse_args(_joined(words))
     try:
         accepted = _waivers(given.waivers)
         if not os.path.isdir(given.root):
             raise DockerdError("--root %s is no directory" % given.root)
         host = Host(given.root)
+        if not host.live and not _anything(host):
+            raise DockerdError(
+                "--root %s holds neither etc/docker/daemon.json nor a docker.service: there is"
+                " nothing to judge" % given.root
+            )
         if host.live and given.flags is not None:
             raise DockerdError("--flags goes with --root: a running host has flags of its own")
         judgement = judge(host, given.engine_version or "", given.flags, accepted, given.instance)
     except DockerdError as error:
-        sys.stderr.write("dockerd-validate: %s\n" % error)
+        _complain(str(error))
         return NO_VERDICT
-    colour = given.output == "-" and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    colour = given.output == "-" and terminal and "NO_COLOR" not in os.environ
     text = reports.render(given.format, judgement.as_dict(), colour)
     try:
         _write(given.output, text)
     except OSError as error:
-        sys.stderr.write("dockerd-validate: --output %s: %s\n" % (given.output, error.strerror))
+        _complain("--output %s: %s" % (given.output, error.strerror))
         return NO_VERDICT
     return findings.exit_status(judgement.findings, given.fail_on)
+
+
+def _complain(words: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write("dockerd-validate: %s\n" % words)
+
+
+def _joined(words: list[str]) -> list[str]:
+    """``--flags --debug`` as one word, because what flags hold looks like options of ours."""
+    if "--flags" not in words[:-1]:
+        return words
+    at = words.index("--flags")
+    return [*words[:at], "--flags=" + words[at + 1], *words[at + 2 :]]
+
+
+def _anything(host: Host) -> bool:
+    """Whether a directory holds a daemon's files at all."""
+    return any(
+        host.link(instance.config_path)
+        or host.stat(instance.config_path)
+        or any(instance.service in host.list(place) for place in instance.search)
+        for instance in discover(host)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,9 +136,8 @@ def _waivers(path: str | None) -> list[Waiver]:
     if path is None:
         return []
     try:
-        with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
-    except (OSError, ValueError) as error:
+        entries = json.loads(Host().read(os.path.abspath(path)).decode("utf-8"))
+    except (OSError, ValueError, RecursionError, HostError) as error:
         raise DockerdError("--waivers %s: %s" % (path, error)) from error
     if not isinstance(entries, list):
         raise DockerdError("--waivers %s: not a list" % path)
@@ -116,6 +147,8 @@ def _waivers(path: str | None) -> list[Waiver]:
 def _write(path: str, text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
     if path == "-":
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.flush()

@@ -119,26 +119,38 @@ def waivers(entries: list[dict], controls: Iterable[Control]) -> list[Waiver]:
     Raises DockerdError naming the entry that is wrong.
     """
     known = {control.id for control in controls}
-    found = []
-    for entry in entries:
-        name = entry.get("id") if isinstance(entry, dict) else None
-        if not name or not entry.get("reason"):
-            raise DockerdError("waivers: %r needs an id and a reason" % (entry,))
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            raise DockerdError(
-                "waivers: there is no control %s%s"
-                % (name, ", but there is %s" % near[0] if near else "")
-            )
-        try:
-            expires = datetime.date.fromisoformat(str(entry.get("expires")))
-        except ValueError:
-            raise DockerdError(
-                "waivers: %s needs an expiry date, expires: YYYY-MM-DD, so that somebody"
-                " looks at it again" % name
-            ) from None
-        found.append(Waiver(name, str(entry["reason"]), expires, entry.get("instance")))
-    return found
+    return [_waiver(entry, known) for entry in entries]
+
+
+def _waiver(entry: dict, known: set[str]) -> Waiver:
+    given = entry if isinstance(entry, dict) else {}
+    # The module gives null for what is not given.
+    texts = {name: str(value) for name, value in given.items() if value is not None}
+    name, reason, instance = texts.get("id"), texts.get("reason", "").strip(), texts.get("instance")
+    if not name or not reason:
+        raise DockerdError("waivers: %r needs an id and a reason" % (entry,))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        raise DockerdError(
+            "waivers: there is no control %s%s"
+            % (name, ", but there is %s" % near[0] if near else "")
+        )
+    strange = sorted(set(texts) - {"id", "reason", "expires", "instance"})
+    if strange:
+        raise DockerdError("waivers: %s has a %s, which means nothing" % (name, strange[0]))
+    if instance is not None and not re.match(r"(system|user:.+)\Z", instance):
+        raise DockerdError("waivers: %s: instance is system, or user:NAME" % name)
+    try:
+        # Python 3.11 would take more forms than others.
+        if not re.match(r"\d{4}-\d\d-\d\d\Z", texts.get("expires", "")):
+            raise ValueError
+        expires = datetime.date.fromisoformat(texts["expires"])
+    except ValueError:
+        raise DockerdError(
+            "waivers: %s needs an expiry date, expires: YYYY-MM-DD, so that somebody"
+            " looks at it again" % name
+        ) from None
+    return Waiver(name, reason, expires, instance)
 
 
 NOT_RUNNING = "only a running host shows this"
@@ -156,7 +168,7 @@ WAIVERS = Control(
 # user:password@ in a URL, as proxies and registry mirrors carry them (JSON may write \/ for /),
 # the same without a scheme, and the tokens of log drivers.
 _SECRETS = (
-    (re.compile(r"(:(?:\\?/){2})[^/\s\"']+@"), r"\1***@"),
+    (re.compile(r"(:(?:\\?/){2})[^\s\"']+@"), r"\1***@"),
     (re.compile(r"[^\s\"'/@:=,]+:[^\s\"'/@]+@"), "***@"),
     (re.compile(r"((?:token|password|secret)\"?\s*[:=]\s*\"?)[^\s\"',]+", re.I), r"\1***"),
 )
@@ -252,6 +264,6 @@ def count(findings: list[Finding]) -> dict[str, int]:
 def starts(findings: list[Finding]) -> bool | None:
     """Whether dockerd starts with what it is told; None where that cannot be known."""
     deciding = [finding.status for finding in findings if finding.control.starts]
-    if FAILED in deciding:
+    if FAILED in deciding or WAIVED in deciding:  # somebody's consent does not start it
         return False
     return None if UNKNOWN in deciding else True

@@ -49,7 +49,7 @@ class Daemon:
         seen = self.snapshot
         return {
             "name": self.instance.name,
-            "config": seen.told.config_path if seen else self.instance.config_path,
+            "config": findings.redact(seen.told.config_path if seen else self.instance.config_path),
             "starts": findings.starts(self.findings),
             "counts": findings.count(self.findings),
             "engine": engine(seen),
@@ -100,7 +100,7 @@ def engine(snapshot: Snapshot | None) -> dict:
         "version": snapshot.told.version_text,
         "running": does.answers if does else None,
         "containers": len(does.containers) if does and does.answers else None,
-        "listeners": [listener.address for listener in snapshot.told.tcp],
+        "listeners": [findings.redact(listener.address) for listener in snapshot.told.tcp],
     }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import posixpath
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,6 +68,7 @@ class Snapshot:
     owners: dict = field(default_factory=dict)  # path -> (user, group) names
     digests: dict = field(default_factory=dict)  # path -> digest, of files read at start only
     owner: str = "root:root"  # whom the files of the instance belong to, by name
+    seccomp: bytes | None = None  # the profile in a file, where one is named and there
     swarm_state: bool | None = None  # whether a swarm left its state on disk; None: unknown
     defaults: dict = field(default_factory=dict)  # environment file -> its assignments
     slices: list = field(default_factory=list)  # cgroup-parent, where a unit describes it
@@ -216,6 +218,9 @@ def read_files(snapshot: Snapshot, host: Host, now: datetime | None = None) -> N
     for path in DEFAULTS:
         text = (host.optional(path) or b"").decode("utf-8", "replace")
         snapshot.defaults[path] = units.environment_file(text)
+    profile = told.setting("seccomp-profile")
+    if isinstance(profile, str) and profile not in ("", "builtin", "unconfined"):
+        snapshot.seccomp = host.optional(posixpath.join("/", profile))
     parent = told.setting("cgroup-parent")
     if isinstance(parent, str) and parent.endswith(".slice"):
         unit = units.load(host, parent, instance.search)

@@ -32,9 +32,16 @@ def _beyond_loopback(value: object) -> str:
 def _credentials(snapshot: Snapshot) -> Verdict:
     """A password that any user of the host can read."""
     told = snapshot.told
+    # The command line of a process is there for all, proc_pid_cmdline(5).
+    found = [
+        Place(flag.path, flag.line)
+        for flag in told.flags
+        if redact(" ".join(flag.words)) != " ".join(flag.words)
+    ]
+    if found:
+        return failed("a flag of dockerd shows credentials to every user", *found)
     if not snapshot.whole:
         return not_applicable("a directory with a few files in it says nothing of readers")
-    found = []
     status = snapshot.files.get(told.config_path)
     if status and status.mode & 0o004 and redact(_written(told)) != _written(told):
         found.append(Place(told.config_path))

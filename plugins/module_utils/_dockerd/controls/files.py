@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Callable
 
-from ..findings import NOT_RUNNING, Control, Verdict, broken, not_applicable, unknown
+from ..findings import NOT_RUNNING, Control, Verdict, broken, failed, not_applicable, unknown
 from ..snapshot import DEFAULTS, Snapshot
 from ..told import TLS_DIRECTIVES, Place
 
@@ -95,7 +95,7 @@ def _directories(snapshot: Snapshot) -> list[str]:
 
 def _socket(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None:
-        return not_applicable(NOT_RUNNING)
+        return _socket_to_be(snapshot)
     inode, path = snapshot.does.inode, snapshot.instance.socket_path
     if inode is None:
         return not_applicable("%s is not there" % path)
@@ -110,6 +110,22 @@ def _socket(snapshot: Snapshot) -> Verdict:
     if loose(inode.mode, wanted[2] & 0o660):
         problems.append("%s has mode %04o, more than %04o" % (path, inode.mode, wanted[2] & 0o660))
     return broken(problems, [Place(path)], "%s:%s %04o" % (user, group, inode.mode))
+
+
+def _socket_to_be(snapshot: Snapshot) -> Verdict:
+    """What is wrong with the unit, where there is no socket to see."""
+    unit = snapshot.told.socket
+    if unit is None or unit.masked:
+        return not_applicable(NOT_RUNNING)
+    user, _group, mode = snapshot.socket_owner
+    problems = []
+    if user not in ("root", "0"):
+        problems.append("SocketUser is %s" % user)
+    if loose(mode, 0o660):
+        problems.append("SocketMode is %04o, more than 0660" % mode)
+    said = [unit.settings("Socket", name)[-1:] for name in ("SocketUser", "SocketMode")]
+    places = [Place(at.path, at.line) for settings in said for at in settings]
+    return failed("; ".join(problems), *places) if problems else not_applicable(NOT_RUNNING)
 
 
 def _containerd(snapshot: Snapshot) -> Verdict:

@@ -21,7 +21,7 @@ def _registries(snapshot: Snapshot) -> Verdict:
     problems += [
         "mirror %s is plain HTTP (%s)" % (name, told.where("registry-mirrors"))
         for name in strings(told.setting("registry-mirrors"))
-        if name.lower().startswith("http://")
+        if name.lower().startswith("http://") and not loopback(name[7:].partition("/")[0])
     ]
     names = ("insecure-registries", "registry-mirrors")
     return broken(problems, [told.place(name) for name in names if told.setting(name)])

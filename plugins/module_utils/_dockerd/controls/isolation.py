@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ..findings import Control, Verdict, failed, not_applicable, passed
 from ..snapshot import Snapshot
 from .rules import chapter_two, directive_is, equal, readable, security_options, unwanted
@@ -31,17 +33,36 @@ def _seccomp(snapshot: Snapshot) -> Verdict:
             "seccomp-profile is unconfined (%s)" % told.where("seccomp-profile"),
             told.place("seccomp-profile"),
         )
+    if snapshot.seccomp is not None:
+        return _profile(snapshot)
     options = security_options(snapshot)
     if any("seccomp" in option and "unconfined" in option for option in options):
         return failed("/info says %s" % ", ".join(options))
     return passed()
 
 
+def _profile(snapshot: Snapshot) -> Verdict:
+    """A profile in a file, docs.docker.com/engine/security/seccomp."""
+    told = snapshot.told
+    where = "seccomp-profile is %s (%s)" % (
+        told.setting("seccomp-profile"),
+        told.where("seccomp-profile"),
+    )
+    try:
+        action = json.loads(snapshot.seccomp)["defaultAction"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return failed("%s: no container starts with what is in it" % where)
+    if action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+        return failed("%s: it allows every call that it does not name" % where)
+    return passed("%s: %s by default" % (where, action))
+
+
 def _userns(snapshot: Snapshot) -> Verdict:
     if snapshot.instance.rootless:
         return passed("a rootless daemon is in a user namespace itself")
     told = snapshot.told
-    if told.setting("userns-remap") in (None, "", "root"):  # moby: root switches it off again
+    user = str(told.setting("userns-remap") or "").partition(":")[0]
+    if user in ("", "root", "0"):  # with root, moby switches it off again
         return failed("containers have the host's user ids", told.place("userns-remap"))
     if snapshot.does and snapshot.does.answers:
         if not any(option.startswith("name=userns") for option in security_options(snapshot)):

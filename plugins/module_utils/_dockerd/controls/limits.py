@@ -28,6 +28,13 @@ def _ulimits(snapshot: Snapshot) -> Verdict:
     return passed() if snapshot.told.setting("default-ulimits") else failed("no default-ulimits")
 
 
+# docker/go-units ulimit.go
+ULIMITS = (
+    *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice"),
+    *("nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
+)
+
+
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
@@ -40,6 +47,8 @@ def _ulimits_grantable(snapshot: Snapshot) -> Verdict:
         if not isinstance(ulimit, dict):
             continue  # which dockerd refuses, or takes for nothing
         soft, hard = (_number(ulimit.get(field)) for field in ("Soft", "Hard"))
+        if name not in ULIMITS:
+            problems.append("%s is no ulimit" % name)
         most = snapshot.does.limits.get(name) if snapshot.does else None
         if soft > hard:
             problems.append("%s: Soft %d is above Hard %d" % (name, soft, hard))

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import re
+
+from .. import logopts
+from ..addresses import SIZE
 from ..findings import Control, Verdict, failed, not_applicable, passed, unknown
 from ..snapshot import Snapshot
 from .rules import chapter_two, directive_is, log_options, readable
@@ -27,6 +31,8 @@ def _remote(snapshot: Snapshot) -> Verdict:
     if driver == "journald":
         return unknown("journald may or may not send its logs on")
     address = str(log_options(snapshot).get("syslog-address", ""))
+    if not logopts.built_in(str(driver), told.version):
+        return unknown("%s is no driver of dockerd's own" % driver)
     if driver in _LOCAL or (driver == "syslog" and not address.startswith(("tcp", "udp"))):
         return failed("the %s driver keeps logs on this host" % driver, told.place("log-driver"))
     return passed("the log driver is %s" % driver)
@@ -35,12 +41,18 @@ def _remote(snapshot: Snapshot) -> Verdict:
 def _logs_bounded(snapshot: Snapshot) -> Verdict:
     told = snapshot.told
     driver = told.setting("log-driver", "json-file")
+    if not logopts.built_in(str(driver), told.version):
+        return unknown("%s is no driver of dockerd's own" % driver)
     if driver != "json-file":
         return not_applicable("the %s driver bounds its own logs" % driver)
-    size = log_options(snapshot).get("max-size")
-    if size:
-        return passed("max-size is %s" % size)
-    return failed("json-file without max-size grows until the disk is full", told.place("log-opts"))
+    size = str(log_options(snapshot).get("max-size") or "")
+    if not size or size == "-1":
+        return failed(
+            "json-file without max-size grows until the disk is full", told.place("log-opts")
+        )
+    if not SIZE.match(size) or not re.search("[1-9]", size):
+        return failed("no container starts with max-size %s" % size, told.place("log-opts"))
+    return passed("max-size is %s" % size)
 
 
 CONTROLS = readable(

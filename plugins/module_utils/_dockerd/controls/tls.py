@@ -64,7 +64,8 @@ def _usable(snapshot: Snapshot) -> Verdict:
     tls = snapshot.tls
     if tls.problem:
         return failed(tls.problem, snapshot.told.place(tls.refused))
-    return unknown("; ".join(tls.unreadable)) if tls.unreadable else passed()
+    unseen = [*tls.unreadable, *filter(None, [tls.lacking])]
+    return unknown("; ".join(unseen)) if unseen else passed()
 
 
 def _served(snapshot: Snapshot) -> Verdict:
