@@ -135,6 +135,12 @@ def _validated(options: dict, name: str) -> dict:
     certificates.duration(options["authority_lifetime"], "dockerd_tls_authority_lifetime")
     certificates.sans(options["sans"], "dockerd_tls_server_sans")
     if options["usage"] == "server":
+        if options["user"] and options["provider"] == "external":
+            raise Refused(
+                "dockerd_rootless_users: the listener of %s needs a leaf, and with"
+                " dockerd_tls_provider 'external' there is one request a host. Use 'authority'."
+                % options["user"]
+            )
         options["common_name"] = certificates.common_name(options["common_name"], name)
         return common
     if options["provider"] == "files":

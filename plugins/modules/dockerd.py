@@ -19,6 +19,9 @@ description:
     by the next."
   - Containers that run survive. Where the daemon lacks C(live-restore), it is added and
     reloaded before anything restarts; where that cannot be, the task refuses.
+  - "With O(user) all of that is about the rootless daemon of that user: its files are below the
+    user's home and belong to the user, C(systemctl --user) starts it, and it is enabled. The
+    ground it stands on is M(hardened.docker.dockerd_rootless)'s work."
   - Directives that somebody else wrote are kept, and named in RV(foreign). Those that conflict
     with the desired state give way, and are named in RV(displaced) with their former value.
 version_added: 0.1.0
@@ -34,6 +37,9 @@ attributes:
   diff_mode:
     support: full
 options:
+  user:
+    description: Whose rootless daemon this is about. Left out, it is the system's.
+    type: str
   config:
     description:
       - The directives of daemon.json that are ours. A directive that leaves this dictionary
@@ -47,19 +53,20 @@ options:
   socket_dropin:
     description:
       - A drop-in for C(docker.socket). Its C(SocketUser), C(SocketGroup) and C(SocketMode) are
-        given to the live socket at once.
+        given to the live socket at once. Empty removes it.
+      - A rootless daemon has neither this unit nor O(tls_socket).
     type: str
-    default: ""
   tls_socket:
     description: The unit C(docker-tls.socket), which listens on TCP. Empty closes TCP.
     type: str
-    default: ""
   socket_group_members:
     description: The users in the unix socket's group, all of them. Left out, nobody is touched.
     type: list
     elements: str
   allow_container_stop:
-    description: Accept that a restart stops running containers where C(live-restore) cannot be.
+    description:
+      - Accept that a restart stops running containers where C(live-restore) cannot be.
+      - Each restart of a rootless daemon ends its containers, because they live in its namespaces.
     type: bool
     default: false
   allow_hidden_data:
@@ -90,6 +97,12 @@ EXAMPLES = r"""
   hardened.docker.dockerd:
     config:
       live-restore: true
+      icc: false
+
+- name: Keep a user's containers from each other
+  hardened.docker.dockerd:
+    user: ci
+    config:
       icc: false
 
 - name: Give the unix socket to another group
@@ -182,7 +195,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._ansible import diff, result, secrets
 from ..module_utils._dockerd.errors import DockerdError
 from ..module_utils._dockerd.host import Host
-from ..module_utils._dockerd.instance import Instance
+from ..module_utils._dockerd.instance import Instance, rootless
 from ..module_utils._dockerd.plan import Desired
 from ..module_utils._dockerd.transaction import carry_out
 
@@ -190,16 +203,23 @@ from ..module_utils._dockerd.transaction import carry_out
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "user": {"type": "str"},
             "config": {"type": "dict", "default": {}},
             "service_dropin": {"type": "str", "default": ""},
-            "socket_dropin": {"type": "str", "default": ""},
-            "tls_socket": {"type": "str", "default": ""},
+            "socket_dropin": {"type": "str"},
+            "tls_socket": {"type": "str"},
             "socket_group_members": {"type": "list", "elements": "str"},
             "allow_container_stop": {"type": "bool", "default": False},
             "allow_hidden_data": {"type": "bool", "default": False},
             "predicted_files": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 60},
         },
+        # Without docker.socket there is nobody to give it to, and dockerd itself listens.
+        mutually_exclusive=[
+            ("user", "socket_dropin"),
+            ("user", "tls_socket"),
+            ("user", "socket_group_members"),
+        ],
         supports_check_mode=True,
         # What is called with goes to the system log otherwise, with the passwords of proxies in it.
         no_log=True,
@@ -209,20 +229,22 @@ def main() -> None:
     desired = Desired(
         given["config"],
         given["service_dropin"],
-        given["socket_dropin"],
-        given["tls_socket"],
+        given["socket_dropin"] or "",
+        given["tls_socket"] or "",
         given["socket_group_members"],
     )
     if given["timeout"] < 1:
         module.fail_json(msg="dockerd_timeout: %d is no time to come up in" % given["timeout"])
-    dangers = ("container_stop", "hidden_data")
+    dangers = ("allow_container_stop", "allow_hidden_data")
+    host = Host()
     try:
+        instance = rootless(host.known(given["user"])) if given["user"] else Instance()
         outcome = carry_out(
-            Instance(),
-            Host(),
+            instance,
+            host,
             desired,
             check=module.check_mode,
-            allow=frozenset("dockerd_allow_" + name for name in dangers if given["allow_" + name]),
+            allow=frozenset(instance.variable(name) for name in dangers if given[name]),
             predicted=tuple(given["predicted_files"]) if module.check_mode else (),
             timeout=given["timeout"],
         )

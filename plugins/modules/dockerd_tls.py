@@ -111,6 +111,12 @@ options:
     description: The authorities of clients that the daemon trusts, for O(provider=files).
     type: path
     default: /etc/docker/tls/ca.pem
+  user:
+    description:
+      - The user whose rootless daemon the server's leaf is for. The files belong to this user,
+        and are below C(~/.config/docker/tls) unless O(directory) tells.
+      - Not for O(provider=external), which knows one server a host.
+    type: str
   common_name:
     description: Common name of a server's leaf. The inventory name unless told.
     type: str
@@ -356,6 +362,7 @@ ARGUMENTS = {
     "certificate": {"type": "path", "default": "/etc/docker/tls/server-cert.pem"},
     "key": {"type": "path", "default": "/etc/docker/tls/server-key.pem", "no_log": False},
     "trust": {"type": "path", "default": "/etc/docker/tls/ca.pem"},
+    "user": {},
     "common_name": {},
     "sans": {"type": "list", "elements": "str", "default": []},
     "collect_sans": {"type": "bool", "default": True},
@@ -410,7 +417,13 @@ def server(params: dict, host: Host) -> certificates.Leaf:
     if params["collect_sans"]:
         found = certificates.collect(host, params["exchange"]["names"])
         sans = certificates.sans([*sans, *found], "dockerd_tls_server_sans")
-    directory = place(params)
+    owner = {}
+    if params["user"]:
+        user = host.known(params["user"])
+        owner = {"uid": user.uid, "gid": user.gid}
+        directory = params["directory"] or posixpath.join(user.home, ".config/docker/tls")
+    else:
+        directory = place(params)
     return certificates.Leaf(
         name=params["common_name"],
         common_name=params["common_name"],
@@ -418,6 +431,7 @@ def server(params: dict, host: Host) -> certificates.Leaf:
         key=posixpath.join(directory, "server-key.pem"),
         trust=posixpath.join(directory, "ca.pem"),
         sans=sans,
+        **owner,
         **certificates.wanted(params),
     )
 

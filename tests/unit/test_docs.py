@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from _dockerd.controls import CONTROLS
+from _dockerd.controls.rootless import FUTILE
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = [TOP / "README.md"]
@@ -50,10 +51,19 @@ def test_the_house_has_every_file_of_the_core():
 
 
 def test_remedies_name_variables_that_there_are():
-    known = {"dockerd_tls"}  # the role itself
+    known = {"dockerd_tls", "dockerd_rootless"}  # the roles themselves
     for path in TOP.glob("roles/*/meta/argument_specs.yml"):
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
         known.update(spec["argument_specs"]["main"]["options"])
     named = {word for one in CONTROLS for word in re.findall(r"\bdockerd_\w+", one.remedy)}
     assert len(named) > 5
     assert named <= known
+
+
+def test_a_rootless_daemon_gets_the_profile_of_the_systems_but_for_what_is_named():
+    role = "roles/%s/vars/main.yml"
+    system = yaml.safe_load((TOP / (role % "dockerd")).read_text(encoding="utf-8"))
+    users = yaml.safe_load((TOP / (role % "dockerd_rootless")).read_text(encoding="utf-8"))
+    level2 = system["__dockerd_profiles"]["level2"]
+    wanted = {name: level2[name] for name in level2 if name not in {*FUTILE, "userns-remap"}}
+    assert users["__dockerd_rootless_profile"] == wanted

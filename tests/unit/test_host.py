@@ -9,12 +9,14 @@ import os
 import socket
 import stat
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from _dockerd import host as module
 from _dockerd.errors import HostError
-from _dockerd.host import LINKS_LIMIT, Candidate, Host
+from _dockerd.host import LINKS_LIMIT, Candidate, Host, User
 
 ME = (os.geteuid(), os.getegid())
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -365,3 +367,72 @@ def test_the_path_of_a_file_without_links(empty):
     assert empty.resolve("/var/..") == empty.resolve("/") == "/"
     assert empty.resolve("/gone") == "/gone"
     assert Host().resolve("/proc/self/root") == "/"
+
+
+NOBODY = User("nobody", 65534, 65534, "/nonexistent")
+
+
+@pytest.fixture
+def shared():
+    """A directory of nobody's beside one of root's, both of which everybody may enter."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+        for name, uid, mode in (("home", NOBODY.uid, 0o755), ("root", 0, 0o755)):
+            os.mkdir("%s/%s" % (top, name))
+            os.chown("%s/%s" % (top, name), uid, uid)
+            os.chmod("%s/%s" % (top, name), mode)
+        with open(top + "/root/secret", "w", encoding="ascii") as file:
+            file.write("secret")
+        os.chmod(top + "/root/secret", 0o600)
+        os.symlink(top + "/root", top + "/home/link")
+        yield top
+
+
+@root_only
+def test_links_in_a_home_lead_no_further_than_its_owner_goes(shared):
+    seen = Host().seen_by(NOBODY)
+    with pytest.raises(HostError, match="Permission denied"):
+        seen.read(shared + "/home/link/secret")
+    for change in (
+        lambda: seen.write(shared + "/home/link/new", b"", 0o644, NOBODY.uid, NOBODY.gid),
+        lambda: seen.write(shared + "/home/link/secret", b"", 0o644, NOBODY.uid, NOBODY.gid),
+        lambda: seen.remove(shared + "/home/link/secret"),
+        lambda: seen.make_directory(shared + "/home/link/new", 0o700),
+        lambda: seen.own(shared + "/home/link/secret", 0o644, NOBODY.uid, NOBODY.gid),
+        lambda: seen.rename(shared + "/home/link/secret", shared + "/home/mine"),
+    ):
+        with pytest.raises(HostError):
+            change()
+    seen.remove_tree(shared + "/home/link/")
+    assert os.listdir(shared + "/root") == ["secret"]
+    assert Host().read(shared + "/home/link/secret") == b"secret"
+
+
+@root_only
+def test_what_a_user_may_write_is_the_users(shared):
+    seen, path = Host().seen_by(NOBODY), shared + "/home/a/b/file"
+    seen.write(path, b"text", 0o640, NOBODY.uid, NOBODY.gid)
+    for each in (path, shared + "/home/a/b", shared + "/home/a"):
+        assert seen.stat(each).uid == NOBODY.uid
+    assert Candidate(seen, {}).viewer == NOBODY  # a candidate sees no more than its host
+    assert Host().seen_by(User("root", 0, 0, "/root")).viewer is None
+
+
+@root_only
+def test_threads_have_rights_of_their_own(shared):
+    seen, ours = Host().seen_by(NOBODY), Host()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(os.getpid).result()  # a thread has the rights of whoever starts it
+        with seen._rights(shared):
+            assert pool.submit(ours.read, shared + "/root/secret").result() == b"secret"
+            with pytest.raises(HostError, match="Permission denied"):
+                ours.read(shared + "/root/secret")
+
+
+@root_only
+def test_our_own_state_is_not_the_users(monkeypatch, shared):
+    monkeypatch.setattr(Host, "PRIVATE", shared + "/root/")
+    seen = Host().seen_by(NOBODY)
+    assert seen.read(shared + "/root/secret") == b"secret"
+    with pytest.raises(HostError):
+        seen.read(shared + "/root/../home/link/secret")

@@ -82,10 +82,12 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
             properties[name] = "%s\n%s" % (properties[name], value) if name in properties else value
         does.units[properties.get("Id", "")] = properties
     pid = int(does.units.get(instance.service, {}).get("MainPID") or 0)
+    if pid and instance.rootless:
+        pid = _below(host, pid)
     if pid:
         does.process = _process(host, pid)
         does.descriptors = _sockets(host, pid)
-        does.limits = _limits(host, pid)
+        does.limits = _limits(host, pid, instance.rootless)
     does.inode = host.stat(instance.socket_path)
     if does.inode:
         does.members = host.members(host.group(does.inode.gid))
@@ -179,6 +181,25 @@ def boot_id(host: Host) -> str:
     return (host.optional("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
 
 
+def _below(host: Host, pid: int) -> int:
+    """The dockerd that rootlesskit started, within its namespaces; 0 where there is none."""
+    children: dict = {}
+    commands = {}
+    for name in filter(str.isdecimal, host.list("/proc")):
+        status = host.optional("/proc/%s/stat" % name) or b""
+        command, fields = status.partition(b"(")[2].rpartition(b")")[::2]
+        if fields:
+            commands[int(name)] = command
+            children.setdefault(int(fields.split()[1]), []).append(int(name))
+    level = [pid]
+    while level:  # level by level: a container may have a dockerd of its own
+        for one in level:
+            if commands.get(one) == b"dockerd":
+                return one
+        level = [child for one in level for child in children.get(one, [])]
+    return 0
+
+
 def _process(host: Host, pid: int) -> Process | None:
     status = host.optional("/proc/%d/stat" % pid)
     command = host.optional("/proc/%d/cmdline" % pid)
@@ -209,14 +230,15 @@ _LIMITS = {
 _CAP_SYS_RESOURCE = 24
 
 
-def _limits(host: Host, pid: int) -> dict:
+def _limits(host: Host, pid: int, rootless: bool) -> dict:
     """Hard limits that bind: without CAP_SYS_RESOURCE a process cannot exceed its own.
 
-    With it only fs.nr_open binds, setrlimit(2).
+    With it only fs.nr_open binds, setrlimit(2); the capabilities of a rootless daemon end at
+    its own namespace and lift no limit of the host's, user_namespaces(7).
     """
     status = (host.optional("/proc/%d/status" % pid) or b"").decode()
     effective = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
-    if effective and int(effective[0], 16) >> _CAP_SYS_RESOURCE & 1:
+    if not rootless and effective and int(effective[0], 16) >> _CAP_SYS_RESOURCE & 1:
         return {"nofile": int(host.optional("/proc/sys/fs/nr_open") or 1 << 20)}
     found = {}
     lines = (host.optional("/proc/%d/limits" % pid) or b"").decode().splitlines()

@@ -10,8 +10,11 @@ a host as it would be after changes that were not made yet.
 
 from __future__ import annotations
 
+import copy
+import ctypes
 import errno
 import fcntl
+import functools
 import grp
 import os
 import posixpath
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Callable, Iterable, Iterator
 
-from .errors import HostError
+from .errors import HostError, Refused
 
 READ_LIMIT = 4 * 1024 * 1024
 SESSION_LIMIT = 16 * READ_LIMIT  # bytes that one session of questions may bring in
@@ -150,11 +153,62 @@ class _UnixConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Host:
-    """A machine below ``root``. Commands and sockets exist only where root is ``/``."""
+# File-system ids: what the kernel asks of whoever opens a file or connects to a socket. They are
+# each thread's own, setfsuid(2), where an effective id is the whole process's.
+_LIBC = ctypes.CDLL(None)
+_ASK = -1  # is no id: nothing changes, and the answer is the present one
 
-    def __init__(self, root: str = "/") -> None:
+
+def _with_rights(method):
+    """Do it with the rights of the user for whom this host is seen; see :meth:`Host.seen_by`."""
+
+    @functools.wraps(method)
+    def limited(self, path, *args, **kwargs):
+        with self._rights(path):
+            return method(self, path, *args, **kwargs)
+
+    return limited
+
+
+class Host:
+    """A machine below ``root``. Commands and sockets exist only where root is ``/``.
+
+    ``viewer`` is the user whose rights files and sockets are opened with, None for our own.
+    """
+
+    PRIVATE = "/var/lib/hardened-docker/"  # root's business, whoever the daemon belongs to
+
+    def __init__(self, root: str = "/", viewer: User | None = None) -> None:
         self.root = os.path.abspath(root)
+        self.viewer = viewer
+
+    def seen_by(self, user: User) -> Host:
+        """The same host, its files read and written with the rights of a user.
+
+        What lies in a home is in its owner's hands: a link there could lead root to read or
+        write anything. With the user's rights it leads only where the user can go already.
+        """
+        seen = copy.copy(self)
+        seen.viewer = None
+        if user.uid and self.live and os.geteuid() == 0:
+            seen.viewer = user
+            os.setgroups([])  # root needs none, and nobody should have them from root
+        return seen
+
+    @contextmanager
+    def _rights(self, path: str) -> Iterator[None]:
+        private = posixpath.normpath(path).startswith(self.PRIVATE)
+        if not self.viewer or private:
+            yield
+            return
+        group, user = _LIBC.setfsgid(self.viewer.gid), _LIBC.setfsuid(self.viewer.uid)
+        try:
+            if _LIBC.setfsuid(_ASK) != self.viewer.uid:
+                raise HostError("%s: no right to act as %s" % (path, self.viewer.name), path=path)
+            yield
+        finally:
+            _LIBC.setfsuid(user)
+            _LIBC.setfsgid(group)
 
     @property
     def live(self) -> bool:
@@ -203,6 +257,7 @@ class Host:
 
     # -- reading
 
+    @_with_rights
     def stat(self, path: str) -> Stat | None:
         """The file behind ``path``, links followed; None where there is none.
 
@@ -215,6 +270,7 @@ class Host:
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
             raise HostError("%s: %s" % (path, _why(error)), path=path) from error
 
+    @_with_rights
     def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
         """The bytes of a regular file.
 
@@ -258,6 +314,7 @@ class Host:
         """Whether the file's contents are not known yet; see :class:`Candidate`."""
         return False
 
+    @_with_rights
     def list(self, path: str) -> list[str]:
         """The sorted names in a directory; none where it is no readable directory."""
         try:
@@ -265,6 +322,7 @@ class Host:
         except (OSError, ValueError, HostError):
             return []
 
+    @_with_rights
     def link(self, path: str) -> str | None:
         """Where a symbolic link points, None for anything else."""
         try:
@@ -273,6 +331,7 @@ class Host:
         except (OSError, ValueError, HostError):
             return None
 
+    @_with_rights
     def resolve(self, path: str) -> str:
         """The path of the same file without a symbolic link in it, whether it is there or not."""
         if self.live:
@@ -301,6 +360,16 @@ class Host:
                 entry = pwd.getpwnam(name)
                 found[uid] = User(name, uid, entry.pw_gid, entry.pw_dir)
         return list(found.values())
+
+    def known(self, name: str) -> User:
+        """The user of that name, wherever users come from. Raises Refused where there is none."""
+        found = next((user for user in self.users() if user.name == name), None)
+        if not found and self.uid(name) is not None and self.live:
+            entry = pwd.getpwnam(name)
+            found = User(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
+        if not found:
+            raise Refused("%s is no user of this host; make the user first." % name)
+        return found
 
     def uid(self, name: str) -> int | None:
         """The number of a user of this host, by name or number; None where there is none."""
@@ -334,6 +403,7 @@ class Host:
                 return fields[wanted]
         return None
 
+    @_with_rights
     def free(self, path: str) -> int:
         """Bytes that root can still write where ``path`` is, or will be."""
         while not self.stat(path):
@@ -343,6 +413,7 @@ class Host:
 
     # -- changing
 
+    @_with_rights
     def write(self, path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
         """Put a file in place whole or not at all, its directory made where missing.
 
@@ -373,6 +444,7 @@ class Host:
                 "%s cannot be written: %s" % (path, error.strerror), path=path
             ) from error
 
+    @_with_rights
     def own(self, path: str, mode: int, uid: int, gid: int) -> None:
         """Set owner and permission bits of what is there already."""
         try:
@@ -381,6 +453,7 @@ class Host:
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
+    @_with_rights
     def make_directory(self, path: str, mode: int) -> None:
         """Make a directory and its parents; ``mode`` is for the last one."""
         try:
@@ -389,6 +462,7 @@ class Host:
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
+    @_with_rights
     def remove(self, path: str) -> None:
         """Remove a file, and the drop-in directory that it leaves empty.
 
@@ -406,10 +480,12 @@ class Host:
                 "%s cannot be removed: %s" % (path, error.strerror), path=path
             ) from error
 
+    @_with_rights
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all below it; nothing happens where there is none."""
         shutil.rmtree(self.real(path), ignore_errors=True)
 
+    @_with_rights
     def rename(self, path: str, target: str) -> None:
         """Give a file or directory another name, in one step."""
         try:
@@ -490,7 +566,8 @@ class Host:
         def ask(url: str, method: str = "GET") -> tuple[int, bytes]:
             nonlocal left
             try:
-                connection.request(method, url)
+                with self._rights(path):  # it connects with the first question
+                    connection.request(method, url)
                 response = connection.getresponse()
                 body = response.read(READ_LIMIT + 1)
             except (OSError, HTTPException, ValueError) as error:
@@ -552,7 +629,7 @@ class Candidate(Host):
     def __init__(
         self, host: Host, files: dict[str, bytes | None], predicted: Iterable[str] = ()
     ) -> None:
-        super().__init__(host.root)
+        super().__init__(host.root, host.viewer)
         self._files = files
         self._predicted = frozenset(predicted)
 

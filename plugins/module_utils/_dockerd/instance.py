@@ -44,6 +44,10 @@ class Instance:
         """Whether the daemon runs as a user of its own."""
         return self.user.uid != 0
 
+    def variable(self, name: str) -> str:
+        """What the operator's variable of that name is called for this instance."""
+        return ("dockerd_rootless_%s" if self.rootless else "dockerd_%s") % name
+
     @property
     def units(self) -> tuple[str, ...]:
         """The service and its sockets; a rootless daemon has none but the service."""
@@ -127,8 +131,8 @@ def rootless(user: User) -> Instance:
 def discover(host: Host) -> list[Instance]:
     """Every daemon of a host: the system's, and those of its users.
 
-    A user has one where a unit of that user's manager says so, or its socket is there. The
-    system's is left out where it was masked in favour of theirs.
+    A user has one where a unit of that user's manager says so, or wants it at its start, or its
+    socket is there. The system's is left out where it was masked in favour of theirs.
     """
     found = [
         instance
@@ -136,6 +140,7 @@ def discover(host: Host) -> list[Instance]:
         if instance.rootless
         and (
             instance.service in host.list(instance.unit_directory)
+            or instance.service in host.list(instance.unit_directory + "/default.target.wants")
             or instance.socket_path.rpartition("/")[2]
             in host.list("/run/user/%d" % instance.user.uid)
         )

@@ -154,7 +154,7 @@ def judge(
 
     def one(instance: Instance) -> Daemon:
         try:
-            snapshot = read(instance, host, version, flags, time)
+            snapshot = read(instance, host.seen_by(instance.user), version, flags, time)
         except HostError as error:
             found = [Finding(READABLE, instance.name, UNKNOWN, findings.redact(str(error)))]
             return Daemon(instance, None, found)

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from . import config, drift, units
 from .errors import Refused
 from .findings import redact
-from .host import Candidate, Host
+from .host import Candidate, Host, User
 from .snapshot import Manifest, Snapshot, read_files
 from .told import TLS_DIRECTIVES, activated, read_told, strings
 
 _WORDS = ("any", "localhost", "link-local", "multicast")  # that IPAddressAllow= knows
+# Where dockerd listens and whom it lets in: ours alone, whoever else has an opinion.
+LISTENING = ("hosts", *TLS_DIRECTIVES)
 UNIT_MODE = 0o644
 CONFIG_MODE = 0o644
 SECRET_MODE = 0o600  # for a daemon.json with a proxy's password in it
@@ -61,6 +63,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     dangers: dict = field(default_factory=dict)  # variable that allows it -> what would happen
     keeper: bytes | None = None  # daemon.json that only adds live-restore, to reload first
+    enable: bool = False  # so that it starts at boot: no package does that for a user's daemon
 
     @property
     def activation(self) -> str:
@@ -73,7 +76,7 @@ class Plan:
     @property
     def changed(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.files or self.inode or self.members or self.gaps)
+        return bool(self.files or self.inode or self.members or self.gaps or self.enable)
 
     @property
     def manifest(self) -> Manifest:
@@ -95,7 +98,12 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
             "There is no %s on this host. Install the engine first, or let dockerd_packages name"
             " the distribution's package, for example [docker.io]." % instance.service
         )
-    if told.socket is None:
+    if told.service.masked:
+        raise Refused(
+            "%s is masked, so nothing can start it: systemctl unmask it, or set"
+            " dockerd_rootless_exclusive: false if that masked it." % instance.service
+        )
+    if instance.socket and told.socket is None:
         raise Refused(
             "There is no %s on this host, which every packaging of the engine brings; without it"
             " the unix socket has no owner to set." % instance.socket
@@ -110,13 +118,11 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     if snapshot.does and snapshot.does.swarm and directives.pop("live-restore", None) is not None:
         plan.notes.append("live-restore is left out: dockerd refuses it on a swarm node")
 
-    files = {
-        instance.service_dropin: desired.service_dropin,
-        instance.socket_dropin: desired.socket_dropin,
-        instance.tls_socket_path: desired.tls_socket,
-        instance.command_dropin: "",
-        instance.listen_dropin: "",
-    }
+    files = {instance.service_dropin: desired.service_dropin, instance.command_dropin: ""}
+    if instance.socket:
+        files[instance.socket_dropin] = desired.socket_dropin
+        files[instance.tls_socket_path] = desired.tls_socket
+        files[instance.listen_dropin] = ""
     wanted = {path: text.encode() if text else None for path, text in files.items()}
     base = read_told(instance, Candidate(host, wanted), told.version_text)
     kept, displaced = _command(plan, base, directives)
@@ -124,7 +130,8 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     rewritten = bool(displaced or plan.hosts)
     if rewritten:
         wanted[instance.command_dropin] = _command_dropin(kept, displaced).encode()
-    wanted[instance.listen_dropin] = _listen_dropin(plan, base)
+    if instance.socket:
+        wanted[instance.listen_dropin] = _listen_dropin(plan, base)
 
     if told.document is not None:
         wanted[told.config_path] = _merge(plan, base, directives, kept)
@@ -146,7 +153,9 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     read_files(plan.candidate, view)
     _check_listeners(plan.candidate.told)
     _check_effective(plan, kept if rewritten else None)
-    if snapshot.does and not snapshot.does.starts_at_boot(instance):
+    at_boot = snapshot.does is None or snapshot.does.starts_at_boot(instance)
+    plan.enable = instance.rootless and not at_boot
+    if not instance.rootless and not at_boot:
         plan.notes.append("%s is disabled: it does not come back after a reboot" % instance.service)
     plan.gaps = drift.gaps(plan.candidate)
     _add_owner(plan, host, bool(desired.socket_dropin))
@@ -163,17 +172,21 @@ def _command(plan: Plan, base, directives: dict) -> tuple[list[str], dict]:
     hosts, kept, displaced = [], [], {}
     activation = False
     for flag in base.flags:
-        if flag.directive == "hosts":
+        if flag.directive == "hosts" and instance.socket:
             value = str(flag.value)
             extra = value.startswith("unix://") and value[7:] not in ("", *_aliases(instance))
             if extra or value == "fd://":
                 activation |= value == "fd://"
                 hosts += flag.words
                 continue
-        elif flag.directive not in directives and flag.directive not in TLS_DIRECTIVES:
+        elif flag.directive not in (*directives, *LISTENING):
             kept += flag.words
             continue
         displaced["%s (%s)" % (" ".join(flag.words), flag.origin)] = flag.value
+    if not instance.socket:  # dockerd opens its own socket, and needs no word of it
+        if displaced:
+            _check_rewritable(base)
+        return [base.words[0].text, *kept], displaced
     given = {str(flag.value) for flag in base.flags if flag.directive == "hosts"}
     # Those that were in daemon.json left it in the run that moved them.
     for value in dict.fromkeys([*plan.snapshot.manifest.hosts, *strings(base.data.get("hosts"))]):
@@ -296,7 +309,7 @@ def _listen_dropin(plan: Plan, base) -> bytes | None:
 def _merge(plan: Plan, base, directives: dict, kept: list[str]) -> bytes | None:
     """daemon.json as it becomes; the very bytes it has where nothing differs."""
     told, manifest = plan.snapshot.told, plan.snapshot.manifest
-    drop = ["hosts", *[name for name in TLS_DIRECTIVES if name not in directives]]
+    drop = [name for name in LISTENING if name not in directives]
     given = {flag.directive: flag.value for flag in units.flags(units.words(kept[1:]))}
     drop += [name for name in ("containerd",) if name in given]
     if "log-opts" in directives and given.get("log-driver", "local") not in ("json-file", "local"):
@@ -336,9 +349,27 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
         text = after.decode("utf-8", "replace")
         mode = CONFIG_MODE if redact(text) == text else SECRET_MODE
         mode &= status.mode if status else mode
-    owned = status is None or (status.uid, status.gid, status.mode & ~mode) == (0, 0, 0)
+    user = plan.snapshot.instance.user
+    if user.uid and (before, after) != (None, None):
+        _check_place(host, path, user)
+    owned = status is None or (
+        (status.uid, status.gid, status.mode & ~mode) == (user.uid, user.gid, 0)
+    )
     if before != after or not owned:
         plan.files.append(FileChange(path, before, after, mode))
+
+
+def _check_place(host: Host, path: str, user: User) -> None:
+    """Refuse a place in a user's home that is another's, such as behind a link to /etc."""
+    while not host.stat(path):
+        path = path.rpartition("/")[0]
+    owner = host.stat(path).uid
+    if owner != user.uid:
+        raise Refused(
+            "%s belongs to %s, or leads to what does, and the daemon of %s is told by files of its"
+            " user. Give it to the user, or take it out of the way."
+            % (path, host.user(owner), user.name)
+        )
 
 
 def _add_owner(plan: Plan, host: Host, owned: bool) -> None:
@@ -351,6 +382,8 @@ def _add_owner(plan: Plan, host: Host, owned: bool) -> None:
     does = plan.snapshot.does
     if not does or not does.inode or plan.candidate.missing_owners:
         return
+    if not plan.snapshot.instance.socket:
+        return  # dockerd makes it, in a directory that is the user's alone
     inode, wanted = does.inode, plan.candidate.socket_owner
     now = (host.user(inode.uid), host.group(inode.gid), inode.mode)
     if now != wanted:
@@ -373,10 +406,11 @@ def _add_members(plan: Plan, host: Host, members: list[str] | None) -> None:
 
 def _add_dangers(plan: Plan) -> None:
     snapshot, does = plan.snapshot, plan.snapshot.does
+    stop, hide = map(snapshot.instance.variable, ("allow_container_stop", "allow_hidden_data"))
     if does and does.active(snapshot.instance.service) and not does.answers:
         known = (snapshot.read.data or {}).get("live-restore") is True
-        if plan.activation == "restart" and not known:
-            plan.dangers["dockerd_allow_container_stop"] = (
+        if plan.activation == "restart" and not (known and snapshot.instance.socket):
+            plan.dangers[stop] = (
                 "the restart stops the containers of a daemon that cannot be asked for them (%s)"
                 % does.problem
             )
@@ -392,7 +426,7 @@ def _add_dangers(plan: Plan) -> None:
             before = snapshot.read.data.get(name) or ""  # what runs, not what somebody wrote since
         if populated and before != after:
             plan.dangers.setdefault(
-                "dockerd_allow_hidden_data",
+                hide,
                 "%s changes from %s to %s, which hides this host's %s containers and %s images"
                 % (
                     name,
@@ -409,7 +443,10 @@ def _keep_containers(plan: Plan) -> None:
     snapshot, does = plan.snapshot, plan.snapshot.does
     told = snapshot.told
     why = ""
-    if plan.candidate.told.setting("live-restore") is not True:
+    if snapshot.instance.rootless:
+        # Seen with 20.10 and 26.1: killed at once with live-restore, asked to stop without.
+        why = "they live in the namespaces of a rootless daemon, which end with it"
+    elif plan.candidate.told.setting("live-restore") is not True:
         why = "the desired state has no live-restore"
     elif not does.info.get("LiveRestoreEnabled"):
         if told.document is None or told.flag("live-restore"):
@@ -419,6 +456,6 @@ def _keep_containers(plan: Plan) -> None:
         else:
             plan.keeper = config.render({**told.data, "live-restore": True})
     if why:
-        plan.dangers["dockerd_allow_container_stop"] = (
+        plan.dangers[snapshot.instance.variable("allow_container_stop")] = (
             "the restart stops %d running containers, because %s" % (len(does.containers), why)
         )

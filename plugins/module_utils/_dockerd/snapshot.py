@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from . import ground as under
 from . import units
 from .authorization import read_plugins
 from .does import Does, data_root, read_does
@@ -81,6 +82,7 @@ class Snapshot:
     tls: Tls = field(default_factory=Tls)
     needs: Needs = field(default_factory=Needs)  # of the host, to start
     read: Read = field(default_factory=Read)
+    ground: under.Ground = field(default_factory=under.Ground)  # of a rootless daemon
 
     @property
     def socket_owner(self) -> tuple[str, str, int]:
@@ -138,6 +140,9 @@ def read(
     snapshot.trust = read_trust(host, told)
     read_files(snapshot, host, now)
     snapshot.read = _infer(snapshot)
+    if instance.rootless:
+        shown = does.units.get(instance.service, {}) if does else {}
+        snapshot.ground = under.read(instance, host, int(shown.get("MainPID") or 0))
     return snapshot
 
 

@@ -23,6 +23,7 @@ SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What docker.service runs as moby contrib/init/systemd and Debian have it.
 STOCK = ("/usr/bin/dockerd", "-H", "fd://", "--containerd=/run/containerd/containerd.sock")
 ROOTLESS = "dockerd-rootless.sh"
+ROOTLESSKIT_FLAGS = "DOCKERD_ROOTLESS_ROOTLESSKIT_FLAGS"
 PACKAGES = ("docker-ce", "docker.io", "moby-engine")
 
 
@@ -272,7 +273,29 @@ def _listeners(told: Told) -> list[Listener]:
             found.append(_default_endpoint(origin, told))
         elif not value.startswith("fd://"):
             found.append(endpoint(value, origin))
-    return found
+    return [outside for inside in found for outside in _published(inside, told)]
+
+
+def _published(listener: Listener, told: Told) -> list[Listener]:
+    """Where the network reaches a listener: within rootlesskit's namespace only by its ports.
+
+    One that no port leads to is given as it is: containers reach it still.
+    """
+    words = iter(told.environment.get(ROOTLESSKIT_FLAGS, "").split())
+    found = []
+    for word in words:
+        if word in ("-p", "--publish"):
+            ports = next(words, "")
+        elif word.startswith(("-p=", "--publish=")):
+            ports = word.partition("=")[2]
+        else:
+            continue
+        # parentIP:parentPort:childPort/tcp, rootlesskit docs/port.md
+        address, port, inner = ([""] * 3 + ports.partition("/")[0].rsplit(":", 2))[-3:]
+        if listener.tcp and port.isdecimal() and inner == str(listener.port):
+            host = address.strip("[]") or "0.0.0.0"
+            found.append(Listener("%s:%s" % (address, port), ROOTLESSKIT_FLAGS, host, int(port)))
+    return found or [listener]
 
 
 def _default_endpoint(origin: str, told: Told) -> Listener:

@@ -56,6 +56,7 @@ class Journal:
     containers: dict = field(default_factory=dict)  # id -> [name, pid]
     live_restore: bool = False
     by_flag: bool = False  # live-restore, which then may not be in the file as well
+    enable: bool = False  # the unit, which did not start at boot
     config_path: str = ""
 
 
@@ -76,6 +77,7 @@ def carry_out(
 
     Raises Refused with nothing touched, RolledBack with the former state back in place.
     """
+    host = host.seen_by(instance.user)
     if check:
         return _carry_out(instance, host, desired, True, allow, predicted, timeout)
     host.make_directory(instance.state_directory, 0o700)
@@ -163,7 +165,7 @@ def _ports_taken(plan: Plan, host: Host) -> list[str]:
     ours = {
         listener.port
         for listener in plan.snapshot.told.tcp
-        if does.active(plan.snapshot.instance.tls_socket)
+        if does.active(plan.snapshot.instance.tls_socket or plan.snapshot.instance.service)
     }
     problems = []
     for listener in plan.candidate.told.tcp:
@@ -207,14 +209,24 @@ def _validate(plan: Plan, host: Host) -> list[str]:
         if flag.directive not in ("config-file", "userns-remap")
         for word in flag.words
     ]
+    if plan.snapshot.instance.rootless:
+        # As the user, from a file: root's standard input is not the user's to open.
+        user, path = plan.snapshot.instance.user, "/run/user/%d/.dockerd-candidate.json"
+        path %= user.uid
+        dockerd = ["runuser", "--user=%s" % user.name, "--", "dockerd"]
+        host.write(path, config.render(data), 0o600, user.uid, user.gid)
+    else:
+        dockerd, path = [told.words[0].text], "/dev/stdin"
     answer = host.run(
-        [told.words[0].text, *flags, "--validate", "--config-file", "/dev/stdin"],
+        [*dockerd, *flags, "--validate", "--config-file", path],
         standard_input=config.render(data),
         env={"PATH": SERVICE_PATH, **told.environment},
     )
+    if plan.snapshot.instance.rootless:
+        host.remove(path)
     if answer.rc == 0:
         return []
-    return ["dockerd --validate: %s." % answer.words.replace("/dev/stdin", told.config_path)]
+    return ["dockerd --validate: %s." % answer.words.replace(path, told.config_path)]
 
 
 # -- the former state on disk
@@ -225,7 +237,7 @@ def keep(plan: Plan, host: Host) -> Journal:
     instance, does = plan.snapshot.instance, plan.snapshot.does
     # Where live-restore cannot be, the operator has accepted that they stop; to write it into the
     # former file of a swarm node would keep even the former daemon from starting.
-    given_up = does.swarm or "dockerd_allow_container_stop" in plan.dangers
+    given_up = does.swarm or instance.variable("allow_container_stop") in plan.dangers
     journal = Journal(
         inode=list(plan.inode[0]) if plan.inode else None,
         members=list(plan.members[:2]) if plan.members else None,
@@ -235,6 +247,7 @@ def keep(plan: Plan, host: Host) -> Journal:
         live_restore=bool(does.info.get("LiveRestoreEnabled")),
         by_flag=plan.snapshot.told.flag("live-restore") is not None,
         config_path=plan.snapshot.told.config_path,
+        enable=plan.enable,
     )
     draft = instance.journal_directory + ".draft"
     host.remove_tree(draft)
@@ -300,7 +313,8 @@ def _execute(plan: Plan, host: Host, timeout: float) -> float:
             _switch_on_live_restore(plan, host)
         for change in plan.files:
             if change.after is not None:
-                host.write(change.path, change.after, change.mode)
+                owner = instance.user
+                host.write(change.path, change.after, change.mode, owner.uid, owner.gid)
             else:
                 host.remove(change.path)
         if plan.members:
@@ -366,8 +380,10 @@ def activate(plan: Plan, host: Host, timeout: float) -> None:
     needs = {gap.need for gap in plan.gaps}
     units_changed = any(change.path.startswith(instance.unit_directory) for change in plan.files)
     stale = any(entry.get("NeedDaemonReload") == "yes" for entry in does.units.values())
-    if units_changed or stale:
+    if units_changed or stale or plan.enable:
         _systemctl(instance, host, "daemon-reload")
+    if plan.enable:
+        _systemctl(instance, host, "enable", instance.service)
     if plan.activation == "none":
         return
     if plan.activation == "reload":
@@ -485,10 +501,12 @@ def lost_containers(instance: Instance, host: Host, journal: Journal) -> list[st
 def daemon_words(instance: Instance, host: Host, since: float) -> str:
     """What the daemon and its sockets said that went wrong since then, shortened."""
     units = [word for unit in (instance.service, instance.tls_socket) for word in ("-u", unit)]
+    if instance.rootless:
+        units = ["_UID=%d" % instance.user.uid, "_SYSTEMD_USER_UNIT=%s" % instance.service]
     answer = host.run(
         ["journalctl", *units, "--since", "@%d" % since, "-o", "cat", "--no-pager", "-n", "200"]
     )
-    marks = ("level=error", "level=fatal", "failed to start", "Failed to", "unable to")
+    marks = ("level=error", "level=fatal", "failed to start", "Failed to", "unable to", "] error:")
     words = [line for line in answer.out.splitlines() if any(mark in line for mark in marks)]
     return " / ".join(dict.fromkeys(words[:6]))[:2000]
 
@@ -537,6 +555,12 @@ def restore(instance: Instance, host: Host, journal: Journal, timeout: float) ->
         if kept:
             _await_live_restore(instance, host, False)
         lost = lost_containers(instance, host, journal)
+    elif instance.rootless:
+        # Its unit starts it again and again, and there is nothing to come back to.
+        _systemctl(instance, host, "stop", instance.service, check=False)
+        _systemctl(instance, host, "reset-failed", instance.service, check=False)
+    if journal.enable:
+        _systemctl(instance, host, "disable", instance.service, check=False)
     for entry in journal.files:
         _put_back(host, entry)
     # Only now: systemd makes the socket anew where it was down, and nothing here may keep the
@@ -576,6 +600,7 @@ def _start_former(instance: Instance, host: Host, now: Snapshot, timeout: float)
     _systemctl(instance, host, "reset-failed", *instance.units, check=False)
     if now.told.tls_socket is None and now.does.active(instance.tls_socket):
         _systemctl(instance, host, "stop", instance.service, instance.tls_socket, check=False)
-    _systemctl(instance, host, "start", instance.socket, check=False)
+    if instance.socket:
+        _systemctl(instance, host, "start", instance.socket, check=False)
     _systemctl(instance, host, "restart", instance.service, timeout=timeout)
     await_answer(instance, host)

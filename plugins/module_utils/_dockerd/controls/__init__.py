@@ -17,6 +17,7 @@ from . import (
     limits,
     listeners,
     logs,
+    rootless,
     startup,
     tls,
     versions,
@@ -36,4 +37,5 @@ CONTROLS: list[Control] = [
     *authorization.CONTROLS,
     *containers.CONTROLS,
     *versions.CONTROLS,
+    *rootless.CONTROLS,
 ]

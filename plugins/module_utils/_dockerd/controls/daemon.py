@@ -14,7 +14,16 @@ from .rules import chapter_two, directive_is, loopback, readable, unwanted
 def _live_restore(snapshot: Snapshot) -> Verdict:
     if snapshot.does and snapshot.does.swarm:
         return not_applicable("a swarm node cannot have live-restore")
+    if snapshot.instance.rootless:
+        return not_applicable("containers of a rootless daemon end with its namespaces")
     return directive_is("live-restore", True, False)(snapshot)
+
+
+def _userland_proxy(snapshot: Snapshot) -> Verdict:
+    if snapshot.instance.rootless:
+        # moby 28.0 is the first that asks rootlesskit itself.
+        return not_applicable("ports of a rootless daemon before engine 28 need it; it has no root")
+    return directive_is("userland-proxy", False, True)(snapshot)
 
 
 def _rootless(snapshot: Snapshot) -> Verdict:
@@ -83,7 +92,7 @@ CONTROLS = readable(
             "low",
             "A root process for each port is attack surface, and hides the client's address.",
             "Keep userland-proxy: false, the default of dockerd_profile.",
-            directive_is("userland-proxy", False, True),
+            _userland_proxy,
             chapter_two("2.16", "2.17"),
         ),
         Control(

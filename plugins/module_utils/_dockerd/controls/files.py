@@ -100,16 +100,19 @@ def _socket(snapshot: Snapshot) -> Verdict:
     if inode is None:
         return not_applicable("%s is not there" % path)
     user, group = snapshot.owners[path]
+    mode = inode.mode
     if snapshot.instance.rootless:
-        wanted = (*snapshot.owner.split(":"), 0o660)
+        # The group is the user's or one of the user's subordinate ids, as dockerd finds "docker";
+        # the sticky bit keeps cleaners of the runtime directory away.
+        wanted, mode = (snapshot.instance.user.name, group, 0o660), mode & 0o777
     else:
         wanted = ("root", *snapshot.socket_owner[1:])
     problems = []
     if (user, group) != wanted[:2]:
         problems.append("%s belongs to %s:%s, not %s:%s" % (path, user, group, *wanted[:2]))
-    if loose(inode.mode, wanted[2] & 0o660):
-        problems.append("%s has mode %04o, more than %04o" % (path, inode.mode, wanted[2] & 0o660))
-    return broken(problems, [Place(path)], "%s:%s %04o" % (user, group, inode.mode))
+    if loose(mode, wanted[2] & 0o660):
+        problems.append("%s has mode %04o, more than %04o" % (path, mode, wanted[2] & 0o660))
+    return broken(problems, [Place(path)], "%s:%s %04o" % (user, group, mode))
 
 
 def _socket_to_be(snapshot: Snapshot) -> Verdict:

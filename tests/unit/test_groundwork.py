@@ -1,0 +1,289 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from _dockerd import ground, groundwork, instance
+from _dockerd.errors import HostError, Refused, RolledBack
+from _dockerd.groundwork import Wanted
+from _dockerd.host import Result
+from conftest import Directory
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to their users")
+ALICE = [Wanted("alice")]
+MOUNTS = "1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:9 / %s %s - %s server:/ rw\n"
+USABLE = [
+    "/usr/bin/newuidmap",
+    "/usr/bin/newgidmap",
+    "/usr/bin/rootlesskit",
+    "/usr/bin/slirp4netns",
+    "/usr/sbin/dockerd",
+    "/usr/share/docker.io/contrib/dockerd-rootless.sh",
+    "/usr/lib/systemd/user/dbus.socket",
+    "/run/systemd/system/.keep",
+]
+
+
+class Machine(Directory):
+    """A directory in which the commands that matter have their effect."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.commands = []
+        self.fails = ""
+        self.states = {"docker.service": "enabled", "docker.socket": "enabled"}
+
+    def run(self, argv, *_rest, **_options):
+        self.commands.append(" ".join(argv))
+        if self.fails and self.fails in self.commands[-1]:
+            return Result(1, "", "it will not")
+        if argv[0] == "useradd":
+            self.join(argv[-1], 1001)
+        elif argv[:2] == ["loginctl", "enable-linger"]:
+            self.put("/var/lib/systemd/linger/" + argv[2], "")
+            for name in ("bus", "systemd/private"):
+                self.put("/run/user/%d/%s" % (self.uid(argv[2]), name), "")
+        elif argv[:2] == ["loginctl", "disable-linger"]:
+            self.remove("/var/lib/systemd/linger/" + argv[2])
+        elif argv[:2] == ["systemctl", "show"]:
+            blocks = [
+                "Id=%s\nActiveState=inactive\nUnitFileState=%s" % (name, self.states.get(name, ""))
+                for name in argv[2:]
+                if not name.startswith("--")
+            ]
+            return Result(0, "\n\n".join(blocks), "")
+        elif argv[0] == "systemctl" and argv[1] in ("mask", "unmask"):
+            state = "masked" if argv[1] == "mask" else "disabled"
+            self.states.update(dict.fromkeys(argv[2:], state))
+        elif argv[:2] == ["systemctl", "enable"]:
+            self.states.update(dict.fromkeys(argv[2:], "enabled"))
+        return Result(0, "", "")
+
+    def join(self, name, uid, home=""):
+        home = home or "/home/" + name
+        text = self.text("/etc/passwd") if self.stat("/etc/passwd") else ""
+        self.put("/etc/passwd", "%s%s:x:%d:%d::%s:/bin/sh\n" % (text, name, uid, uid, home))
+        os.makedirs(self.real(home), exist_ok=True)
+        os.chown(self.real(home), uid, uid)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A host that can carry rootless daemons, with one user."""
+    machine = Machine(str(tmp_path))
+    for path in USABLE:
+        machine.put(path, "")
+    machine.join("alice", 1000)
+    for path in ground.SUBIDS:
+        machine.put(path, "bob:100000:65536\n")
+    return machine
+
+
+def test_from_nothing_and_no_further(machine):
+    work = groundwork.prepare(machine, [*ALICE, Wanted("carol")])
+    assert machine.text("/etc/subuid") == machine.text("/etc/subgid")
+    assert machine.text("/etc/subuid") == (
+        "bob:100000:65536\nalice:165536:65536\ncarol:231072:65536\n"
+    )
+    unit = machine.text(groundwork.UNIT)
+    assert "ExecStart=/usr/share/docker.io/contrib/dockerd-rootless.sh\n" in unit
+    assert "Environment=PATH=/usr/share/docker.io/contrib:/usr/local/bin:" in unit
+    assert "Delegate=cpu cpuset io memory pids" in machine.text(groundwork.DELEGATE)
+    user = machine.known("alice")
+    meta = json.loads(machine.text(groundwork._context_path(user)))
+    assert meta["Endpoints"]["docker"]["Host"] == "unix:///run/user/1000/docker.sock"
+    settings = machine.stat("/home/alice/.docker/config.json")
+    assert (settings.uid, settings.mode) == (1000, 0o600)
+    assert machine.list(ground.LINGER) == ["alice", "carol"]
+    assert [one["ready"] for one in work.users] == [True, True]
+    assert work.users[0]["socket"] == "/run/user/1000/docker.sock"
+    before, machine.commands = machine.tree(), []
+    again = groundwork.prepare(machine, [*ALICE, Wanted("carol")])
+    assert (again.done, again.diff, machine.tree()) == ([], [], before)
+
+
+def test_a_prediction_touches_nothing_and_names_what_is_done(machine):
+    before = machine.tree()
+    predicted = groundwork.prepare(machine, ALICE, 80, check=True)
+    assert machine.tree() == before
+    assert not [one for one in machine.commands if not one.startswith("systemctl show")]
+    assert groundwork.prepare(machine, ALICE, 80).done == predicted.done
+
+
+def test_of_a_user_who_is_to_be_made_only_the_name_is_predicted(machine):
+    work = groundwork.prepare(machine, [Wanted("carol")], check=True)
+    assert "make the user carol" in work.done
+    assert work.users == [{"name": "carol", "ready": False}]
+
+
+def remove(path):
+    return lambda machine: machine.remove(path)
+
+
+def put(path, text):
+    return lambda machine: machine.put(path, text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "wanted", "words"),
+    [
+        *((remove(path), ALICE, "There is no %s" % path.split("/")[-1]) for path in USABLE[:6]),
+        (remove(USABLE[6]), ALICE, "There is no bus for users"),
+        (
+            lambda machine: machine.remove_tree("/run/systemd/system"),
+            ALICE,
+            "systemd does not run here",
+        ),
+        (put("/proc/sys/user/max_user_namespaces", "0\n"), ALICE, "max_user_namespaces is 0"),
+        (
+            put("/proc/sys/kernel/unprivileged_userns_clone", "0\n"),
+            ALICE,
+            "unprivileged_userns_clone is 0",
+        ),
+        (put("/proc/self/mountinfo", MOUNTS % ("/home", "rw", "nfs4")), ALICE, "is on nfs4"),
+        (put("/proc/self/mountinfo", MOUNTS % ("/home/alice", "rw", "cifs")), ALICE, "on cifs"),
+        (put("/proc/self/mountinfo", MOUNTS % ("/home", "ro", "ext4")), ALICE, "read-only"),
+        (
+            put("/proc/self/mountinfo", MOUNTS % ("/mnt", "rw", "vfat")),
+            [Wanted("alice", data_root="/mnt/alice")],
+            "/mnt/alice is on vfat",
+        ),
+        (
+            lambda machine: machine.join("svc", 999, "/nonexistent"),
+            [Wanted("svc")],
+            "svc has no home",
+        ),
+        (lambda machine: os.chown(machine.real("/home/alice"), 0, 0), ALICE, "belongs to"),
+        (lambda machine: machine.join("root", 0, "/root"), [Wanted("root")], "root needs no"),
+        (lambda machine: None, [Wanted("carol", create=False)], "carol is no user of this host"),
+        (lambda machine: None, ALICE * 2, "alice is named twice"),
+        (put("/etc/subuid", "alice:5:70000\nbob:6:1\n"), ALICE, "lines 1 and 2 both hold"),
+        (put("/etc/login.defs", "SUB_UID_MAX 165535\n"), ALICE, "No 65536 ids are left"),
+    ],
+)
+def test_wrong_ground_is_named_and_nothing_is_touched(machine, spoil, wanted, words):
+    spoil(machine)
+    before = {path: entry for path, entry in machine.tree().items() if "/rootless/" not in path}
+    with pytest.raises(Refused, match=words) as caught:
+        groundwork.prepare(machine, wanted)
+    assert "nothing was changed" in str(caught.value)
+    after = {path: entry for path, entry in machine.tree().items() if "/rootless/" not in path}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        MOUNTS % ("/home", "rw,nosuid,nodev", "xfs"),
+        MOUNTS % ("/homes", "rw", "nfs"),
+        MOUNTS % ("/home/bob", "rw", "nfs"),
+    ],
+)
+def test_other_file_systems_are_no_matter(machine, line):
+    machine.put("/proc/self/mountinfo", line)
+    groundwork.prepare(machine, ALICE)
+
+
+def test_what_others_set_up_is_used_and_stays(machine):
+    machine.put("/usr/lib/systemd/user/docker.service", "[Service]\n")
+    machine.put(
+        "/etc/systemd/system/user@.service.d/delegate.conf",
+        "[Service]\nDelegate=cpu cpuset io memory pids\n",
+    )
+    machine.put("/usr/lib/systemd/system/user@.service", "[Service]\n")
+    for path in ground.SUBIDS:
+        machine.put(path, "alice:700000:65536\n")
+    machine.put("/var/lib/systemd/linger/alice", "")
+    machine.put("/run/user/1000/bus", "")
+    machine.put("/run/user/1000/systemd/private", "")
+    machine.put("/home/alice/.docker/config.json", '{"currentContext": "other"}')
+    foreign = machine.tree()
+    groundwork.prepare(machine, ALICE)
+    assert not machine.stat(groundwork.UNIT)
+    assert not machine.stat(groundwork.DELEGATE)
+    assert foreign.items() <= machine.tree().items()
+    groundwork.prepare(machine, [Wanted("alice", absent=True, purge=True)])
+    assert foreign.items() <= machine.tree().items()
+
+
+def test_what_is_ours_goes_with_the_last_user(machine):
+    before = machine.tree()
+    groundwork.prepare(machine, ALICE, 80)
+    assert machine.text(groundwork.SYSCTL).endswith("ip_unprivileged_port_start=80\n")
+    work = groundwork.prepare(machine, [Wanted("alice", absent=True)])
+    gone = {path: entry for path, entry in machine.tree().items() if "hardened-docker" not in path}
+    left = ("/etc/.pwd.lock", "/bus", "/private")  # the lock of accounts, and logind's work
+    assert {path for path in gone if not path.endswith(left)} == set(before)
+    assert machine.text("/etc/subuid") == "bob:100000:65536\n"
+    assert "sysctl --write net.ipv4.ip_unprivileged_port_start=1024" in machine.commands
+    assert work.users == [{"name": "alice", "ready": False}]
+    assert groundwork.prepare(machine, [Wanted("alice", absent=True)]).done == []
+
+
+def test_ids_stay_while_containers_belong_to_them(machine):
+    groundwork.prepare(machine, ALICE)
+    data = instance.rootless(machine.known("alice")).data_root
+    machine.put(data + "/overlay2/x", "")
+    work = groundwork.prepare(machine, [Wanted("alice", absent=True)])
+    assert "alice:165536:65536\n" in machine.text("/etc/subuid")
+    assert "purge: true takes both" in work.notes[0]
+    groundwork.prepare(machine, [Wanted("alice", absent=True, purge=True)])
+    assert any(one.endswith("rootlesskit rm -rf " + data) for one in machine.commands)
+    assert machine.text("/etc/subuid") == "bob:100000:65536\n"
+
+
+@pytest.mark.parametrize(
+    ("sysctl", "profile", "written"),
+    [
+        ("0\n", None, False),
+        ("1\n", None, True),
+        ("1\n", "profile rootlesskit /usr/bin/rootlesskit flags=(unconfined) { userns, }", False),
+        ("1\n", "profile other /usr/bin/other { userns, }", True),
+    ],
+)
+def test_apparmor_only_where_it_restricts(machine, sysctl, profile, written):
+    machine.put(groundwork.RESTRICTED, sysctl)
+    if profile:
+        machine.put("/etc/apparmor.d/one", profile)
+    groundwork.prepare(machine, ALICE)
+    assert bool(machine.stat(groundwork.APPARMOR)) == written
+    loads = [one for one in machine.commands if one.startswith("apparmor_parser --replace")]
+    assert len(loads) == written
+    assert groundwork.prepare(machine, ALICE).done == []
+
+
+def test_the_systems_daemon_goes_and_comes_back_as_it_was(machine):
+    machine.states["docker.socket"] = "disabled"
+    groundwork.prepare(machine, ALICE, exclusive=True)
+    assert machine.states["docker.service"] == machine.states["docker.socket"] == "masked"
+    assert groundwork.prepare(machine, ALICE, exclusive=True).done == []
+    groundwork.prepare(machine, ALICE)
+    assert machine.states == {"docker.service": "enabled", "docker.socket": "disabled"}
+    assert groundwork.prepare(machine, ALICE).done == []
+
+
+def test_a_mask_that_does_not_hold_is_undone(machine):
+    machine.fails = "systemctl mask"
+    with pytest.raises(RolledBack, match="it will not"):
+        groundwork.prepare(machine, ALICE, exclusive=True)
+    assert machine.states["docker.service"] == "enabled"
+
+
+def test_a_unit_file_in_the_way_of_the_mask_is_named(machine):
+    machine.put("/etc/systemd/system/docker.service", "[Service]\n")
+    with pytest.raises(Refused, match="which systemctl mask does not replace"):
+        groundwork.prepare(machine, ALICE, exclusive=True)
+
+
+def test_a_step_that_fails_is_finished_by_the_next_run(machine):
+    machine.fails = "loginctl"
+    with pytest.raises(HostError, match="it will not"):
+        groundwork.prepare(machine, ALICE)
+    machine.fails = ""
+    assert any("at boot" in step for step in groundwork.prepare(machine, ALICE).done)
+    assert groundwork.prepare(machine, ALICE).done == []
