@@ -136,7 +136,7 @@ def test_something_else_in_the_place_of_a_file(host, capsys, pair, path, make):
 def test_a_file_without_end(host, capsys):
     """A link out of the root resolves below it; on the live host this would be /dev/zero."""
     put(host, CONFIG, endless)
-    assert judge(host, capsys)[1]["starts"] is True  # there is no /dev/zero in that root
+    assert judge(host, capsys)[1]["starts"] is None  # there is no /dev/zero in that root
     with pytest.raises(Exception, match="no regular file"):
         command.Host().read("/dev/zero")
 

@@ -267,3 +267,45 @@ def test_render():
 )
 def test_same(first, second, equal):
     assert config.same(first, second) is equal
+
+
+# dockerd --validate of 26.1.5 and 28.5.2, run on each of these.
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("\v\f{}\u00a0\u3000", True),
+        ("\u2028\u0085{}\u202f", True),
+        ("\ufeff\u00a0{}", True),
+        ("\u00a0", True),
+        ("\u00a0null", True),
+        ("\u200b{}", False),
+        ("{}\x1c", False),
+        ("\u00a0\ufeff{}", False),
+        ("{\u00a0}", False),
+    ],
+)
+def test_white_space_around_the_document(text, read):
+    if read:
+        assert config.parse(text.encode()).data == {}
+    else:
+        with pytest.raises(ConfigError):
+            config.parse(text.encode())
+
+
+def test_positions_behind_white_space():
+    with pytest.raises(ConfigError, match="line 2, column 3"):
+        config.parse("\f\n\u00a0{x".encode())
+
+
+@pytest.mark.parametrize("text", ["[]", "1", '"x"', "\u00a0[]"])
+def test_json_that_is_no_object(text):
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text.encode())
+    assert "is JSON and holds" in str(caught.value)
+    assert "is no JSON" not in str(caught.value)
+
+
+def test_deeper_than_we_read():
+    with pytest.raises(config.TooDeepError) as caught:
+        config.parse(b'{"a": ' + b"[" * 150 + b"]" * 150 + b"}")
+    assert "no JSON" not in str(caught.value)

@@ -578,3 +578,46 @@ def test_the_served_certificate(host):
     assert status(seen, "certificate-served") == "failed"
     seen.does.served["1"] = (b"new", False)
     assert status(seen, "certificate-served") == "passed"
+
+
+def test_a_unit_that_runs_something_else(host):
+    host.put(SERVICE, "[Service]\nExecStart=/usr/local/bin/start --nosuch serve\n")
+    seen = host.seen()
+    assert status(seen, "unit-usable") == "unknown"
+    assert "runs /usr/local/bin/start" in evidence(seen, "unit-usable")
+    assert status(seen, "config-accepted") == "passed"
+    assert status(seen, "listener-verified") == "unknown"
+    host.put(CONFIG, {"hosts": ["tcp://0.0.0.0:2375"]})
+    assert status(host.seen(), "listener-verified") == "failed"
+
+
+@pytest.mark.parametrize(
+    ("dropin", "expected"),
+    [
+        ("ExecStart=/usr/sbin/dockerd", "failed"),
+        ("ExecStart=\nExecStart=/usr/sbin/dockerd", "passed"),
+        ("Type=oneshot\nExecStart=/usr/sbin/dockerd", "passed"),
+        ("EnvironmentFile=/etc/nosuch", "failed"),
+        ("EnvironmentFile=-/etc/nosuch", "passed"),
+        ("EnvironmentFile=%h/nosuch", "unknown"),
+        ("EnvironmentFile=nosuch", "passed"),  # systemd passes over it
+        ("EnvironmentFile=/etc/%i", "unknown"),
+    ],
+)
+def test_units_that_systemd_does_not_start(host, dropin, expected):
+    path = "/etc/systemd/system/docker.service.d/x.conf"
+    host.put(path, "[Service]\n%s\n" % dropin)
+    seen = host.seen()
+    assert status(seen, "unit-usable") == expected
+    assert expected == "passed" or path in evidence(seen, "unit-usable")
+
+
+def test_an_environment_file_that_a_part_of_a_host_may_lack(empty):
+    empty.put(SERVICE, "[Service]\nEnvironmentFile=/etc/nosuch\nExecStart=/usr/bin/dockerd\n")
+    assert status(empty.seen(), "unit-usable") == "unknown"
+
+
+def test_an_engine_that_is_older_than_the_table(host):
+    host.put(CONFIG, {"no-such-directive": 1})
+    assert status(host.seen("19.03.15"), "config-accepted") == "unknown"
+    assert "19.03.15 is older than 20.10" in evidence(host.seen("19.03.15"), "config-accepted")

@@ -119,3 +119,20 @@ def test_a_problem_names_the_flag_and_its_place():
 def test_no_command_line_breaks_the_judge(line, version):
     words = units.words(line)
     flags.decode(units.flags(words), units.arguments(words), version)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--log-opt splunk-token SECRET", "word 3 after dockerd in ExecStart"),
+        ("--proxy-password SECRET", "--proxy-password in ExecStart"),
+        ("--proxy-password=SECRET", "--proxy-password in ExecStart"),
+        ("-zSECRET", "-z in ExecStart"),
+        ("-D serve -- --icc", "--icc in ExecStart"),
+    ],
+)
+def test_no_word_that_may_be_a_secret(line, words):
+    given = units.words(line.split(), "ExecStart")
+    found = flags.decode(units.flags(given), units.arguments(given), (28, 5, 2)).problems
+    assert any(problem.startswith(words) for problem in found)
+    assert "SECRET" not in str(found)

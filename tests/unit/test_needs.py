@@ -133,6 +133,13 @@ def test_own_sockets(needing, data, words):
     assert (words in missing) if words else not missing
 
 
+def test_descriptors_of_another_socket(needing):
+    needing.host.put(SERVICE, "[Service]\nExecStart=/usr/sbin/dockerd\n")
+    more = {"/etc/systemd/system/x.socket": "[Socket]\nListenStream=1\nService=docker.service\n"}
+    assert "does not hand over" in needing({"hosts": ["fd://4"]})
+    assert needing({"hosts": ["fd://4"]}, **more) == "|"
+
+
 @pytest.mark.parametrize(
     ("text", "version", "starts"),
     [

@@ -120,6 +120,14 @@ VALIDATED = [
     ('{"default-cgroupns-mode": "x"}', False, False),
     ('{"fixed-cidr-v6": "10.0.0.0/8"}', False, False),
     ('{"fixed-cidr-v6": "fd00::"}', False, False),
+    ('{"fixed-cidr-v6": "fe80::/10"}', False, False),
+    ('{"fixed-cidr-v6": "fe80::1/128"}', False, False),
+    ('{"fixed-cidr-v6": "fe80::/65"}', False, False),
+    ('{"fixed-cidr-v6": "fe80::1/64"}', True, True),
+    ('{"fixed-cidr-v6": "fe80:0:0:1::/64"}', True, True),
+    ('{"fixed-cidr-v6": "::/0"}', True, False),
+    ('{"fixed-cidr-v6": "8000::/1"}', True, False),
+    ('{"fixed-cidr-v6": "ff00::1/128"}', True, False),
     ('{"userland-proxy-path": "x"}', False, False),
     ('{"userland-proxy-path": "x", "userland-proxy": false}', True, True),
     ('{"network-diagnostic-port": 99999}', True, False),
@@ -252,7 +260,7 @@ def test_one_problem(text, code, directive, fatal, line, column):
         ('{"nri-opts": {"enable": true}}', "came with Engine 29.2 and this is 28.5.2"),
         ('{"w": {"icc": false}}', "loses it on reload"),
         ('{"hosts": "fd://"}', 'hosts is "fd://"'),
-        ('{"log-opts": {"max-file": 3}}', "log-opts.max-file is 3"),
+        ('{"log-opts": {"max-file": 3}}', "log-opts.max-file is number"),
         ('{"icc": false, "iptables": false}', "icc and iptables do not go together"),
     ],
 )
@@ -405,3 +413,37 @@ STARTED = [
 def test_agrees_with_real_starts(text, oldest, old, new):
     for version, starts in (((20, 10, 24), oldest), ((26, 1, 5), old), ((28, 5, 2), new)):
         assert fatal(text, version) is not starts, version
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"max-concurrent-downloads": -1}', "0 to 9223372036854775807"),
+        ('{"mtu": 1e3}', "mtu is 1e3,"),
+        ('{"mtu": 1500.0}', "mtu is 1500.0,"),
+    ],
+)
+def test_numbers_as_they_are_written(text, words):
+    assert words in judge(text)[0].message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"log-opts": {"splunk-token": 73717}}',
+        '{"log-opts": "73717"}',
+        '{"proxies": {"http-proxy": 73717}}',
+        '{"proxies": "73717"}',
+    ],
+)
+@pytest.mark.parametrize("version", [(20, 10), (28, 5, 2)])
+def test_no_secret_in_a_type_error(text, version):
+    found = judge(text, version)
+    assert found and not any("73717" in problem.message for problem in found)
+
+
+def test_white_space_that_only_newer_engines_take():
+    text = "\u00a0{}\f"
+    assert not fatal(text, (26, 1))
+    assert fatal(text, (20, 10))
+    assert not fatal("\n{}\n", (20, 10))

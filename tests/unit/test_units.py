@@ -263,7 +263,7 @@ def test_debian_with_options(host):
     )
     words = units.command(host, service(host, DEBIAN))
     assert texts(words)[4:] == ["-H", "tcp://0.0.0.0:2375", "--label", "a b=c"]
-    assert {word[1:] for word in words[4:]} == {
+    assert {word[1:4] for word in words[4:]} == {
         ("/etc/default/docker", 2, "DOCKER_OPTS in /etc/default/docker")
     }
     found = units.flags(words)
@@ -382,3 +382,107 @@ def test_large_files_take_no_long_time(host):
     host.put("/etc/default/docker", "A=1\n" * 200_000 + "DOCKER_OPTS='" + "-D " * 200_000 + "'\n")
     unit = service(host, DEBIAN + "X=1 \\\n" * 100_000)
     assert len(units.flags(units.command(host, unit))) == 200_002
+
+
+def test_environment_files_by_wildcard(host):
+    for name, value in (("20-b", "b"), ("10-a", "a"), (".hidden", "no")):
+        host.put("/etc/docker.d/%s/env" % name, "X=%s\nFROM_%s=1\n" % (value, value))
+    unit = service(
+        host, "[Service]\nEnvironmentFile=/etc/docker.d/*/e?v\nEnvironmentFile=-relative*\n"
+    )
+    assert unit.environment(host) == {"X": "b", "FROM_a": "1", "FROM_b": "1"}
+    assert unit.absent_files(host) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "absent"),
+    [
+        ("/nosuch", True),
+        ("-/nosuch", False),
+        ("/etc/nosuch*", True),
+        ("/etc/host*", False),
+        ("relative", False),
+    ],
+)
+def test_environment_files_that_must_be_there(host, value, absent):
+    host.put("/etc/hostname", "h")
+    unit = service(host, "[Service]\nEnvironmentFile=%s\n" % value)
+    assert bool(unit.absent_files(host)) == absent
+
+
+@pytest.mark.parametrize(
+    ("higher", "lower"),
+    [
+        ("/etc/systemd/system.control", "/run/systemd/system.control"),
+        ("/run/systemd/system.control", "/run/systemd/transient"),
+        ("/run/systemd/transient", "/run/systemd/generator.early"),
+        ("/run/systemd/generator.early", "/etc/systemd/system"),
+        ("/etc/systemd/system", "/etc/systemd/system.attached"),
+        ("/etc/systemd/system.attached", "/run/systemd/system"),
+        ("/run/systemd/system", "/run/systemd/system.attached"),
+        ("/run/systemd/system.attached", "/run/systemd/generator"),
+        ("/run/systemd/generator", "/usr/local/lib/systemd/system"),
+        ("/usr/lib/systemd/system", "/run/systemd/generator.late"),
+    ],
+)
+def test_search_path(host, higher, lower):
+    for place in (higher, lower):
+        host.put("%s/docker.service" % place, "[Service]\nExecStart=%s\n" % place)
+        host.put("%s/docker.service.d/x.conf" % place, "[Unit]\nDescription=%s\n" % place)
+    unit = units.load(host, "docker.service")
+    assert unit.value("Service", "ExecStart") == unit.value("Unit", "Description") == higher
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("ExecStart=/a\nExecStart=/b", 2),
+        ("ExecStart=/a\nExecStart=\nExecStart=/b", 1),
+        ("ExecStart=/a x ; /b y", 2),
+        ("ExecStart=/a x ;", 1),
+        ("ExecStart=/a 'x;y'", 1),
+    ],
+)
+def test_commands(host, text, number):
+    assert len(service(host, "[Service]\n%s\n" % text).commands()) == number
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"a.socket": "[Socket]\nService=docker.service\n"}, ["a.socket"]),
+        ({"a.socket": "[Socket]\nService=other.service\n"}, []),
+        ({"a.socket": "[Socket]\n# docker.service\n"}, []),
+        ({"a.socket": "", "docker.service.d/x.conf": "[Service]\nSockets=a.socket\n"}, []),
+        (
+            {"a.socket": "[Socket]\n", "docker.service": "[Service]\nSockets=b.socket a.socket\n"},
+            ["a.socket"],
+        ),
+        (
+            {
+                "a-b.socket": "[Socket]\n",
+                "a-.socket.d/x.conf": "[Socket]\nService=docker.service\n",
+            },
+            ["a-b.socket"],
+        ),
+        (
+            {
+                "a.socket": "[Socket]\nService=docker.service\n",
+                "a.socket.d/x.conf": "[Socket]\nService=other.service\n",
+            },
+            [],
+        ),
+    ],
+)
+def test_sockets_of_a_service(host, files, found):
+    for path, text in files.items():
+        host.put("%s/%s" % (ADMIN, path), text)
+    name = "docker.service"
+    made = units.activating(host, units.load(host, name), name, units.SYSTEM_UNITS)
+    assert [unit.name for unit in made] == found
+
+
+def test_an_alias_of_a_socket_is_the_same_socket(host, tmp_path):
+    host.put("%s/b.socket" % ADMIN, "[Socket]\nService=docker.service\n")
+    os.symlink("b.socket", str(tmp_path / ADMIN.lstrip("/") / "a.socket"))
+    assert len(units.activating(host, None, "docker.service", units.SYSTEM_UNITS)) == 1

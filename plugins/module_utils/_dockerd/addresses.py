@@ -9,6 +9,11 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+# What Go's unicode.IsSpace calls space, and its strings.TrimSpace takes away.
+SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[kmgtp]?i?b?\Z", re.IGNORECASE)
 
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):(.*)\Z", re.DOTALL)
@@ -103,7 +108,7 @@ def listen_problem(text: str, old: bool) -> str:
     Source: moby opts/hosts.go parseDaemonHost; ``old`` is before 23.0. ``npipe://`` passes
     there, and no Linux listens on it (listeners_linux.go).
     """
-    text = text.strip()
+    text = text.strip(SPACE)
     protocol, slashes, rest = text.partition("://")
     if text and not slashes:
         protocol, rest = "tcp", text

@@ -16,6 +16,7 @@ from .addresses import subnet
 from .directives import Version
 
 Refusal = Tuple[str, object, str]  # directive, value, what dockerd takes
+_LINK_LOCAL = ipaddress.ip_network("fe80::/64")
 _SUBNET = "address/bits, such as 10.200.0.1/24"
 
 
@@ -79,6 +80,22 @@ def _addresses(get: Callable[[str], Any], pools: list, version: Version) -> Iter
         address = ipaddress.ip_address(gateway)
         if address.version != 4 or (chosen and address not in chosen.network):
             yield "default-gateway", gateway, "an IPv4 address in the bridge's subnet"
+
+
+def ipv6_problem(text: str, version: Version) -> str:
+    """What dockerd has against fixed-cidr-v6; empty where it takes it.
+
+    Source: libnetwork/drivers/bridge validateIPv6Subnet. Since 28.0 it looks at the whole subnet,
+    before that at the address as written.
+    """
+    found = subnet(text)
+    if found is None or found.version != 6:
+        return "an IPv6 subnet such as fd00:1::/64"
+    whole = version >= (28, 0)
+    clash = found.network.overlaps(_LINK_LOCAL) if whole else found.ip in _LINK_LOCAL
+    if clash and found.network != _LINK_LOCAL and version >= (25, 0):
+        return "subnets that do not overlap fe80::/64, or that one itself"
+    return "subnets that are not multicast" if whole and found.ip.is_multicast else ""
 
 
 def _ipv6(get: Callable[[str], Any], version: Version) -> Iterator[Refusal]:

@@ -11,13 +11,14 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Tuple
 
+from .addresses import SPACE
 from .directives import DIRECTIVES
 from .errors import DockerdError
 
 Path = Tuple[object, ...]  # keys and list indexes, from the top
 Position = Tuple[int, int]  # line and column, both from 1
 
-DEPTH_LIMIT = 100  # nothing dockerd reads is nested deeper than six
+DEPTH_LIMIT = 100  # only the options of a runtime can be nested deeper than six
 
 
 class ConfigError(DockerdError):
@@ -27,6 +28,10 @@ class ConfigError(DockerdError):
         super().__init__(message, line=line, column=column)
         self.line = line
         self.column = column
+
+
+class TooDeepError(ConfigError):
+    """daemon.json is nested deeper than we read, which dockerd may take."""
 
 
 # -- parsing
@@ -42,6 +47,7 @@ class Document:
     former: list[tuple[Path, Any]] = field(default_factory=list)  # values that duplicates replace
     bom: bool = False  # starts with a byte order mark
     empty: bool = False  # nothing but blanks
+    padded: bool = False  # within white space that JSON has not
     invalid: Position | None = None  # the first byte that is no UTF-8
 
 
@@ -74,7 +80,17 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_END = ". dockerd does not start with a file that is no JSON."
 _LITERALS = {"true": True, "false": False, "null": None}
+
+
+class Number(float):
+    """A number with a point or an exponent, which shows itself as it is written."""
+
+    written: str
+
+    def __repr__(self) -> str:
+        return self.written
 
 
 class _Reader:
@@ -93,30 +109,39 @@ class _Reader:
         line = bisect_right(self.lines, at)
         return line, at - self.lines[line - 1] + 1
 
-    def error(self, what: str, at: int | None = None) -> ConfigError:
+    def error(
+        self,
+        what: str,
+        at: int | None = None,
+        kind: type[ConfigError] = ConfigError,
+        end: str = _END,
+    ) -> ConfigError:
         line, column = self.position(self.at if at is None else at)
-        return ConfigError(
-            "%s line %d, column %d: %s. dockerd does not start with a file that is no JSON."
-            % (self.path, line, column, what),
-            line,
-            column,
-        )
+        words = "%s line %d, column %d: %s" % (self.path, line, column, what)
+        return kind(words + end, line, column)
 
     def document(self) -> Document:
-        self.blank()
+        # dockerd takes white space away at both ends before it reads JSON.
+        bare = self.text.strip(SPACE)
+        padded = self.text.strip(" \t\r\n") != bare
+        self.at = len(self.text) - len(self.text.lstrip(SPACE))
+        self.text = self.text.rstrip(SPACE)
+        self.at = start = min(self.at, len(self.text))
         empty = self.at == len(self.text)
         data = None if empty else self.value((), 0)
         self.blank()
         if self.at < len(self.text):
             raise self.error("more text after the end of the object; remove it")
         if data is not None and not isinstance(data, dict):
-            raise self.error("the file holds a %s, not an object in { }" % named(data), 0)
+            what = "the file is JSON and holds a %s, where dockerd takes an object in { } only"
+            raise self.error(what % named(data), start, end="")
         return Document(
             data or {},
             {path: self.position(at) for path, at in self.keys.items()},
             [(path, *self.position(at)) for path, at in self.twice],
             self.former,
             empty=empty,
+            padded=padded,
         )
 
     def blank(self) -> None:
@@ -124,7 +149,8 @@ class _Reader:
 
     def value(self, path: Path, depth: int) -> Any:
         if depth > DEPTH_LIMIT:
-            raise self.error("nested deeper than %d levels" % DEPTH_LIMIT)
+            what = "nested deeper than the %d levels that are read here" % DEPTH_LIMIT
+            raise self.error(what, kind=TooDeepError, end="")
         character = self.text[self.at : self.at + 1]
         if character == "{":
             return self.object(path, depth)
@@ -214,7 +240,11 @@ class _Reader:
         if float(found.group()) in (float("inf"), float("-inf")):
             raise self.error("a number too large for dockerd")
         self.at = found.end()
-        return float(found.group()) if found.group(1) or found.group(2) else int(found.group())
+        if not found.group(1) and not found.group(2):
+            return int(found.group())
+        number = Number(found.group())
+        number.written = found.group()
+        return number
 
 
 def named(value: object) -> str:

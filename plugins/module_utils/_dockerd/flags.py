@@ -41,13 +41,23 @@ def decode(flags: Iterable[Flag], arguments: Iterable[Word], version: Version | 
     for flag in flags:
         wrong = _wrong(given.values, flag, version)
         if wrong:
-            given.problems.append("%s in %s: %s" % (" ".join(flag.words), flag.origin, wrong))
+            words = _dashed(flag) if wrong == _NO_FLAG else " ".join(flag.words)
+            given.problems.append("%s in %s: %s" % (words, flag.origin, wrong))
     for word in arguments:
+        # Any other word may be a secret that lost its flag.
+        shown = word.text if word.text.startswith("-") else "word %d after dockerd" % word.number
         given.problems.append(
-            "%s in %s is no flag, and dockerd takes nothing else; remove it"
-            % (word.text or '""', word.origin)
+            "%s in %s is no flag, and dockerd takes nothing else; remove it" % (shown, word.origin)
         )
     return given
+
+
+_NO_FLAG = "this engine has no such flag, and dockerd does not start with it; remove it"
+
+
+def _dashed(flag: Flag) -> str:
+    """A flag without its value."""
+    return ("--%s" if flag.words[0].startswith("--") else "-%s") % flag.flag
 
 
 def _wrong(values: dict[str, Any], flag: Flag, version: Version | None) -> str:
@@ -57,7 +67,7 @@ def _wrong(values: dict[str, Any], flag: Flag, version: Version | None) -> str:
     if row is None or (version and not (row.known(version) and since <= version)):
         if row is None and version and version[:2] > NEWEST:
             return ""
-        return "this engine has no such flag, and dockerd does not start with it; remove it"
+        return _NO_FLAG
     if row.name in ("help", "version", "validate") and flag.value is not False:
         return "dockerd answers and ends; remove it"
     if flag.value is True and row.kind != "bool":

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 
 from . import flags, logopts, rules
+from .addresses import SPACE
 from .errors import HostError
 from .host import Host
 from .told import SERVICE_PATH, Told
@@ -185,7 +186,8 @@ class _Look:
 
     def installed(self) -> bool:
         """Whether dockerd is here; where it is not, its other programs are not either."""
-        return bool(self.told.words) and self.program(self.told.words[0].text)
+        told = self.told
+        return bool(told.words) and not told.wrapper and self.program(told.words[0].text)
 
     def program(self, path: str) -> bool:
         status = self.host.stat(path)
@@ -230,9 +232,9 @@ class _Look:
 
     def sockets(self) -> None:
         """daemon/listeners/listeners_linux.go: dockerd's own sockets, and those of systemd."""
-        hosts = [(host or "").strip() for host in self.get("hosts") or []] or [""]
+        hosts = [(host or "").strip(SPACE) for host in self.get("hosts") or []] or [""]
         activated = 0
-        for unit in (self.told.socket, self.told.tls_socket):
+        for unit in (self.told.socket, self.told.tls_socket, *self.told.other_sockets):
             activated += len(unit.settings("Socket", "ListenStream")) if unit else 0
         unix = [host for host in hosts if host.startswith("unix://")]
         if "" in hosts and not self.told.tls:

@@ -21,7 +21,6 @@ from .addresses import (
     ip_version,
     listen_problem,
     mirror_problem,
-    network_version,
     port_problem,
     registry_problem,
 )
@@ -137,6 +136,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
 }
 _ITEMS = {"list": "str", "ips": "ip", "map": "str", "bools": "bool"}
+_PRIVATE = ("log-opts", "proxies")  # whose values are in no message: tokens, passwords
 _OUT = "take it out"
 _APPLIED = "dockerd applies it at start and loses it on reload"
 _NOT_APPLIED = "dockerd lets it pass and does not apply it"
@@ -145,6 +145,8 @@ _MESSAGES = {
     "encoding": "not UTF-8 here, and dockerd refuses that since 23.0; save the file as UTF-8",
     "bom": "a byte order mark, which dockerd reads since 23.0; save the file without it",
     "empty": "the file is empty, which dockerd takes since 23.0; write {} into it",
+    "padded": "white space around the document that JSON does not know, which dockerd takes since "
+    "23.0; take it out",
     "duplicate": "%(name)s is written more than once: dockerd goes by the last and says nothing; "
     "leave one",
     "singular": "%(directive)s is a flag's name: dockerd lets it pass in the file and does not "
@@ -198,11 +200,11 @@ _CHOICES = {
 }
 # Since which engine, from, to; moby config.Validate.
 _RANGES = {
-    "mtu": ((23, 0), 0, 2**63),
-    "max-concurrent-downloads": ((1, 12), 0, 2**63),
-    "max-concurrent-uploads": ((1, 12), 0, 2**63),
-    "max-download-attempts": ((20, 10), 0, 2**63),
-    "default-stop-timeout": ((29, 7), 0, 2**63),
+    "mtu": ((23, 0), 0, 2**63 - 1),
+    "max-concurrent-downloads": ((1, 12), 0, 2**63 - 1),
+    "max-concurrent-uploads": ((1, 12), 0, 2**63 - 1),
+    "max-download-attempts": ((20, 10), 0, 2**63 - 1),
+    "default-stop-timeout": ((29, 7), 0, 2**63 - 1),
     "network-diagnostic-port": ((28, 0), 0, 65535),
 }
 _STORAGE = ("overlay2", "fuse-overlayfs", "btrfs", "zfs", "vfs")
@@ -340,6 +342,8 @@ class _Judge:
             self.say("bom", "", (1, 1), True)
         if document.empty and self.before(23, 0):
             self.say("empty", "", (1, 1), True)
+        if document.padded and self.before(23, 0):
+            self.say("padded", "", (1, 1), True)
 
     def duplicates(self) -> None:
         for path, line, column in self.document.duplicates:
@@ -351,7 +355,7 @@ class _Judge:
             if isinstance(value, dict) and not self.whole(key):
                 self.wrapper(key, value)
             elif key == "proxies" and self.since(23, 0):
-                self.mistyped(DIRECTIVES[key], (key,), _shown(value))
+                self.mistyped(DIRECTIVES[key], (key,), named(value))
             elif not self.accepted(key):
                 self.unknown(key)
             elif row is None:
@@ -409,7 +413,10 @@ class _Judge:
                 continue
             wrong = self.wrong(row, value)
             if wrong is not None:
-                self.mistyped(row, (key, *wrong[0]), wrong[1])
+                path, what = wrong
+                if row.name in _PRIVATE:
+                    what = named(value[path[0]] if path else value)
+                self.mistyped(row, (key, *path), what)
 
     def mistyped(self, row: Directive, path: Path, what: str) -> None:
         place = path
@@ -515,8 +522,10 @@ class _Judge:
                 self.refuse("userland-proxy-path", path, "an absolute path")
         cidr = self.told("fixed-cidr-v6", str)
         looked_at = self.since(25, 0) or self.setting("ipv6")
-        if cidr and looked_at and network_version(cidr) != 6:
-            self.refuse("fixed-cidr-v6", cidr, "an IPv6 subnet such as fd00:1::/64")
+        if cidr and looked_at:
+            wanted = bridge.ipv6_problem(cidr, self.version or NEWEST)
+            if wanted:
+                self.refuse("fixed-cidr-v6", cidr, wanted)
         mark = self.told("bridge-accept-fwmark", str)
         if mark and not _MARK.match(mark):
             self.refuse("bridge-accept-fwmark", mark, "mark or mark/mask, such as 0x1/0x3")
@@ -803,5 +812,5 @@ def _dotted(path: Path) -> str:
 
 def _shown(value: object) -> str:
     """A value in a message: short ones as they are, the others by their kind."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = str(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 and not isinstance(value, (dict, list)) else named(value)

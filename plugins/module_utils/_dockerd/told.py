@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from . import config, units
+from .addresses import SPACE
 from .directives import DIRECTIVES, parse_version
 from .errors import HostError
 from .host import Host
@@ -69,9 +70,12 @@ class Told:
     service: units.Unit | None = None
     socket: units.Unit | None = None
     tls_socket: units.Unit | None = None
+    other_sockets: list = field(default_factory=list)  # units that hand over descriptors as well
+    absent_files: list = field(default_factory=list)  # EnvironmentFile= that must be there
     words: list = field(default_factory=list)
     flags: list = field(default_factory=list)
     arguments: list = field(default_factory=list)  # words that are no flags
+    wrapper: str = ""  # what the unit runs, where that is not dockerd and flags are not known
     environment: dict = field(default_factory=dict)
     listeners: list = field(default_factory=list)
     version: tuple | None = None
@@ -192,13 +196,23 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
     told.tls_socket = units.load(host, instance.tls_socket, instance.search)
     if told.service and not told.service.masked:
         told.environment = told.service.environment(host)
+        told.absent_files = told.service.absent_files(host)
         told.words = units.command(host, told.service)
     if flags is not None:
         told.words = units.words([STOCK[0], *units.split(flags)], "the flags given")
     elif told.service is None and not host.live:
         told.words = units.words(STOCK, "the stock docker.service")
-    told.flags = units.flags(told.words[1:])
-    told.arguments = units.arguments(told.words[1:])
+    known = [host.resolve(unit.path) for unit in (told.socket, told.tls_socket) if unit]
+    told.other_sockets = [
+        unit
+        for unit in units.activating(host, told.service, instance.service, instance.search)
+        if host.resolve(unit.path) not in known
+    ]
+    if told.words and not _is_dockerd(host, told.words[0].text):
+        told.wrapper = told.words[0].text
+    else:
+        told.flags = units.flags(told.words[1:])
+        told.arguments = units.arguments(told.words[1:])
     elsewhere = told.flag("config-file")
     if elsewhere:
         # A service runs in /, systemd.exec(5) WorkingDirectory=.
@@ -209,8 +223,9 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
         told.raw = host.read(told.config_path)
         told.document = config.parse(told.raw, told.config_path)
     except FileNotFoundError:
-        told.document = config.Document({})
-    except HostError as error:
+        told.unreadable = _lost(host, told.config_path)
+        told.document = None if told.unreadable else config.Document({})
+    except (HostError, config.TooDeepError) as error:
         told.unreadable = str(error)
     except config.ConfigError as error:
         told.error = str(error)
@@ -223,6 +238,21 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
     told.certificate_directory = _certificate_directory(instance, told.environment)
     told.listeners = _listeners(told)
     return told
+
+
+def _lost(host: Host, path: str) -> str:
+    """Why a file that is not below the root may be on the host; empty where it is not."""
+    target = host.resolve(path)
+    followed = host.link(path) or not host.stat(posixpath.dirname(target))
+    if host.live or not followed or target == posixpath.normpath(path):
+        return ""
+    return "%s is a link to %s, which is not there below the root" % (path, target)
+
+
+def _is_dockerd(host: Host, binary: str) -> bool:
+    """Whether a program is dockerd or its rootless script, by name or as a link to it."""
+    paths = [binary, host.resolve(binary)] if binary.startswith("/") else [binary]
+    return any(posixpath.basename(path) in ("dockerd", ROOTLESS) for path in paths)
 
 
 def _certificate_directory(instance: Instance, environment: dict) -> str:
@@ -239,8 +269,8 @@ def engine_version(host: Host, told: Told) -> str:
     if not told.words:
         return ""
     binary = told.words[0].text
-    if posixpath.basename(binary) == ROOTLESS:
-        binary = "dockerd"  # the script would make a namespace to say so
+    if told.wrapper or posixpath.basename(binary) == ROOTLESS:
+        binary = "dockerd"  # the script would make a namespace to say so, a wrapper anything
     answer = host.run([binary, "--version"], timeout=3, env={"PATH": SERVICE_PATH})
     words = answer.out.replace(",", " ").split()
     return words[words.index("version") + 1] if "version" in words[:-1] else ""
@@ -258,18 +288,21 @@ def package_version(host: Host, packages: tuple = PACKAGES) -> str:
 
 def _listeners(told: Told) -> list[Listener]:
     found = []
-    for unit in (told.socket, told.tls_socket):
+    hosts = [(str(flag.value), flag.origin) for flag in told.flags if flag.directive == "hosts"]
+    hosts += [(value, told.config_path) for value in strings(told.data.get("hosts"))]
+    hosts = [(value.strip(SPACE), origin) for value, origin in hosts]
+    by_descriptor = any(value.startswith("fd://") for value, dummy in hosts)
+    others = told.other_sockets if by_descriptor else []
+    for unit in (told.socket, told.tls_socket, *others):
         if unit and not unit.masked:
             found += [
                 activated(setting.value, setting.path)
                 for setting in unit.settings("Socket", "ListenStream")
             ]
-    hosts = [(str(flag.value), flag.origin) for flag in told.flags if flag.directive == "hosts"]
-    hosts += [(value, told.config_path) for value in strings(told.data.get("hosts"))]
-    if told.words and not hosts:
+    if told.words and not told.wrapper and not hosts:
         hosts = [("", told.where("tls"))]
     for value, origin in hosts:
-        if not value.strip():
+        if not value:
             found.append(_default_endpoint(origin, told))
         elif not value.startswith("fd://"):
             found.append(endpoint(value, origin))

@@ -10,6 +10,7 @@ Rules: systemd.unit(5), systemd.syntax(7), systemd.service(5), systemd.exec(5).
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import re
 from collections import deque
@@ -54,6 +55,7 @@ class Word(NamedTuple):
     path: str
     line: int
     origin: str
+    number: int = 0  # which word after the binary, from 1
 
 
 @dataclass(frozen=True)
@@ -111,16 +113,36 @@ class Unit:
                 if equals and _VARIABLE.match(name):
                     found[name] = Setting(_specifiers(value, self.name), setting.path, setting.line)
         for setting in self.settings("Service", "EnvironmentFile"):
-            path = _specifiers(setting.value.lstrip("-"), self.name)
-            try:
-                text = host.read(path).decode("utf-8", "replace")
-            except FileNotFoundError:
-                continue
-            for name, value, line in environment_file(text):
-                found[name] = Setting(value, path, line)
+            for path in _matching(host, self._file(setting)):
+                try:
+                    text = host.read(path).decode("utf-8", "replace")
+                except FileNotFoundError:
+                    continue
+                for name, value, line in environment_file(text):
+                    found[name] = Setting(value, path, line)
         for setting in self.settings("Service", "UnsetEnvironment"):
             for name in split(setting.value):
                 found.pop(name, None)
+        return found
+
+    def absent_files(self, host: Host) -> list[Setting]:
+        """Each EnvironmentFile= that must be there and is not, systemd.exec(5)."""
+        return [
+            setting
+            for setting in self.settings("Service", "EnvironmentFile")
+            if setting.value.startswith(("/", "%"))
+            and not any(map(host.stat, _matching(host, self._file(setting))))
+        ]
+
+    def _file(self, setting: Setting) -> str:
+        return _specifiers(setting.value.lstrip("-"), self.name)
+
+    def commands(self) -> list[Setting]:
+        """Every command that ExecStart= gives, those behind a semicolon too."""
+        found = []
+        for setting in self.settings("Service", "ExecStart"):
+            commands = "\0".join(split(setting.value)).split("\0;\0")
+            found += [setting for command in commands if command.strip("\0;")]
         return found
 
 
@@ -145,6 +167,62 @@ def load(host: Host, name: str, search: Iterable[str] = SYSTEM_UNITS) -> Unit | 
             unit.dropins.append(path)
             unit.assignments += _parse(text, path)
     return unit
+
+
+def activating(host: Host, service: Unit | None, name: str, search: Iterable[str]) -> list[Unit]:
+    """The socket units that hand descriptors to the service ``name``, systemd.socket(5) Service=.
+
+    Those that only bear its name are not among them. A unit is loaded only where a file of it
+    names the service. Raises HostError where one of its files cannot be read.
+    """
+    search = tuple(search)
+    known: set[str] = set()
+    hints: list[str] = []
+    for where in search:
+        for file in host.list(where):
+            place = posixpath.join(where, file)
+            if file.endswith(".socket"):
+                known.add(file)
+                hints += [file] if _mentions(host, place, name) else []
+            elif file.endswith("socket.d") and any(
+                _mentions(host, posixpath.join(place, one), name) for one in host.list(place)
+            ):
+                hints.append(file[: -len("socket.d")].rstrip("."))
+    listed = service.settings("Service", "Sockets") if service else []
+    wanted = {word for setting in listed for word in split(setting.value)}
+    found: dict[str, Unit] = {}
+    for each in sorted(known):
+        if each in wanted or any(each.startswith(hint) for hint in hints):
+            unit = load(host, each, search)
+            if unit and not unit.masked:
+                if each in wanted or unit.value("Socket", "Service") == name:
+                    found.setdefault(host.resolve(unit.path), unit)  # an alias is the same unit
+    return list(found.values())
+
+
+def _mentions(host: Host, path: str, name: str) -> bool:
+    return name.encode() in (host.optional(path) or b"")
+
+
+def _matching(host: Host, pattern: str) -> list[str]:
+    """The paths that a glob(7) pattern stands for, sorted; itself where it is none.
+
+    systemd passes over a path that is not absolute.
+    """
+    if not pattern.startswith("/"):
+        return []
+    if not re.search(r"[*?[]", pattern):
+        return [pattern]
+    found = [""]
+    for part in pattern.strip("/").split("/"):
+        plain = not re.search(r"[*?[]", part)
+        found = [
+            "%s/%s" % (parent, name)
+            for parent in found
+            for name in ([part] if plain else fnmatch.filter(host.list(parent or "/"), part))
+            if plain or part.startswith(".") or not name.startswith(".")
+        ]
+    return found
 
 
 def _text(host: Host, path: str) -> str | None:
@@ -379,7 +457,7 @@ def arguments(words: Iterable[Word]) -> list[Word]:
 def _parted(words: Iterable[Word]) -> tuple[list[Flag], list[Word]]:
     found: list[Flag] = []
     rest: list[Word] = []
-    todo = deque(words)
+    todo = deque(word._replace(number=number) for number, word in enumerate(words, 1))
     while todo:
         word = todo.popleft()
         text = word.text
@@ -425,7 +503,10 @@ def _short(word: Word, todo: deque[Word]) -> list[Flag]:
             written = ("-" + letter + rest,)
             found.append(_flag(directive, name, rest[1:], written, word, row))
             break
-        if row is None or row.kind == "bool":
+        if row is None:
+            found.append(Flag(directive, name, True, ("-" + letter + rest,), *_place(word)))
+            break  # nobody knows what the letters behind it are
+        if row.kind == "bool":
             found.append(Flag(directive, name, True, ("-" + letter,), *_place(word)))
         elif rest:
             found.append(_flag(directive, name, rest, ("-" + letter + rest,), word, row))

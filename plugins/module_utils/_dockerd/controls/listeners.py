@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from ..findings import NOT_RUNNING, Control, Verdict, broken, not_applicable, unknown
 from ..snapshot import Snapshot
+from ..told import Told
+
+
+def _none(told: Told) -> Verdict:
+    if told.wrapper:
+        return unknown("the unit runs %s, which may have dockerd listen anywhere" % told.wrapper)
+    return not_applicable("nothing listens on TCP")
 
 
 def _verified(snapshot: Snapshot) -> Verdict:
@@ -14,7 +21,7 @@ def _verified(snapshot: Snapshot) -> Verdict:
     if told.document is None:
         return unknown("daemon.json cannot be read")
     if not told.tcp:
-        return not_applicable("nothing listens on TCP")
+        return _none(told)
     if told.verifies:
         return broken([])
     if not told.tls:
@@ -32,7 +39,7 @@ def _refuses(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None:
         return not_applicable(NOT_RUNNING)
     if not snapshot.told.tcp:
-        return not_applicable("nothing listens on TCP")
+        return _none(snapshot.told)
     served = snapshot.does.served
     strangers = [
         "%s answered a client without a certificate" % address

@@ -12,6 +12,8 @@ from ..findings import PASSED, Control, Verdict, broken, failed, passed, unknown
 from ..snapshot import Snapshot
 from ..told import Place, Told
 
+_OLDEST = (20, 10)  # the first engine in the table of directives
+
 
 def _problems(snapshot: Snapshot, fatal: bool) -> Verdict:
     told = snapshot.told
@@ -50,8 +52,12 @@ def _parses(snapshot: Snapshot) -> Verdict:
 def _accepted(snapshot: Snapshot) -> Verdict:
     if snapshot.told.document is None:
         return unknown("daemon.json cannot be read")
+    version = snapshot.told.version
+    if version is not None and version < _OLDEST:
+        engine = snapshot.told.version_text
+        return unknown("Engine %s is older than 20.10, and its directives are not known" % engine)
     verdict = _problems(snapshot, fatal=True)
-    if verdict.status == PASSED and snapshot.told.version is None:
+    if verdict.status == PASSED and version is None:
         return unknown("the engine's version is not known, so neither are its directives")
     return verdict
 
@@ -77,7 +83,44 @@ def _unit(snapshot: Snapshot) -> Verdict:
         for name, unit in ((instance.service, told.service), (instance.socket, told.socket))
         if unit and unit.masked
     ]
-    return broken(masked or ([] if told.words else ["%s has no ExecStart" % instance.service]))
+    if masked or not told.words:
+        return broken(masked or ["%s has no ExecStart" % instance.service])
+    commands = told.service.commands()
+    if len(commands) > 1 and told.service.value("Service", "Type") != "oneshot":
+        lines = ", ".join("%s line %d" % (one.path, one.line) for one in commands)
+        return failed(
+            "ExecStart gives %d commands (%s), and systemd loads no such unit but with"
+            " Type=oneshot; empty it first, with a line ExecStart= in the drop-in"
+            % (len(commands), lines),
+            *(Place(one.path, one.line) for one in commands),
+        )
+    return _environment_files(snapshot) or _command(told)
+
+
+def _environment_files(snapshot: Snapshot) -> Verdict | None:
+    absent = snapshot.told.absent_files
+    if not absent:
+        return None
+    words = "; ".join(
+        "%s line %d names an EnvironmentFile that is not there, and systemd does not start the"
+        " unit without it: %s; a - before the path lets it be absent"
+        % (one.path, one.line, one.value)
+        for one in absent
+    )
+    if not snapshot.whole:
+        return unknown("this directory may lack what the host has: %s" % words)
+    if any("%" in one.value for one in absent):
+        return unknown("only systemd knows what the specifier stands for: %s" % words)
+    return failed(words, *(Place(one.path, one.line) for one in absent))
+
+
+def _command(told: Told) -> Verdict:
+    if told.wrapper:
+        return unknown(
+            "%s runs %s, and what that gives dockerd cannot be known"
+            % (_origin(told), told.wrapper)
+        )
+    return passed()
 
 
 def _socket_group(snapshot: Snapshot) -> Verdict:
@@ -176,8 +219,9 @@ CONTROLS = [
         "unit-usable",
         "The units can start dockerd",
         "critical",
-        "A masked unit, or one without a command, starts nothing.",
-        "systemctl unmask the unit, or remove the drop-in that empties ExecStart.",
+        "A masked unit starts nothing, nor does one without a command, with two, or without a file"
+        " of its environment.",
+        "systemctl unmask the unit, or mend the drop-in that the evidence names.",
         _unit,
         {},
         starts=True,
