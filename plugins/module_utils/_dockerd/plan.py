@@ -103,6 +103,11 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
             "%s is masked, so nothing can start it: systemctl unmask it, or set"
             " dockerd_rootless_exclusive: false if that masked it." % instance.service
         )
+    if told.wrapper:
+        raise Refused(
+            "%s runs %s, and what that gives dockerd cannot be known, nor changed. Let ExecStart"
+            " run dockerd itself." % (instance.service, told.wrapper)
+        )
     if instance.socket and told.socket is None:
         raise Refused(
             "There is no %s on this host, which every packaging of the engine brings; without it"
@@ -242,7 +247,7 @@ def _check_rewritable(base) -> None:
                 specifier.group()
             )
         elif not word.text.startswith("-") and word.text not in flags:
-            lacks = "%s, which is no flag of dockerd's; start dockerd itself there" % word.text
+            lacks = "a word that is no flag of dockerd's; take it out"  # it may be a secret
         else:
             continue
         raise Refused(
