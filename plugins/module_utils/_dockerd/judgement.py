@@ -9,7 +9,6 @@ The result is the JSON report, whose fields docs/report.md describes.
 from __future__ import annotations
 
 import datetime
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from . import VERSION, findings
@@ -161,7 +160,13 @@ def judge(
         found = findings.judge(snapshot, [READABLE, *CONTROLS], accepted, time.date())
         return Daemon(instance, snapshot, found)
 
+    instances = chosen(host, names or [])
+    if len(instances) == 1:
+        judgement.daemons = [one(instances[0])]
+        return judgement
     # Together, because each daemon that hangs keeps its reader waiting for some seconds.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor() as pool:
-        judgement.daemons = list(pool.map(one, chosen(host, names or [])))
+        judgement.daemons = list(pool.map(one, instances))
     return judgement

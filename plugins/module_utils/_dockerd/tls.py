@@ -17,6 +17,7 @@ import ssl
 import warnings
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Iterable, NamedTuple
 
 from .errors import HostError
@@ -312,6 +313,7 @@ def _mismatch(library, one, data: bytes) -> str:
     return ""
 
 
+@lru_cache(maxsize=8)  # to load an RSA key costs more than to judge all the rest
 def _public(library, block: Block):
     """The public half of a private key in any encoding, whatever its block says; None if locked."""
     try:
