@@ -187,13 +187,13 @@ STATES = {
     "a daemon that would not start": State(
         r"""
         told '{"no-such-directive": 1, "seccomp-profile": "/nowhere.json", "tlskey": "/etc/passwd"}'
-        told '{"authorization-plugins": ["nobody"]}'
+        told '{"authorization-plugins": ["nobody"], "userns-remap": "nobody-has-this"}'
         dropin docker.socket '[Socket]\nSocketGroup=nobody-has-this\n'
         systemctl daemon-reload
         """,
         [
             *("config-accepted", "files-present", "certificate-usable", "plugins-present"),
-            *("socket-owner-exists", "config-applied"),
+            *("socket-owner-exists", "config-applied", "host-provides"),
         ],
     ),
     "a masked daemon": State(
