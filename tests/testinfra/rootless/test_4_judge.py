@@ -31,11 +31,14 @@ BROKEN = {
     "rootless-loopback": UNIT % "DOCKERD_ROOTLESS_ROOTLESSKIT_DISABLE_HOST_LOOPBACK=false",
     "rootless-socket": "chmod 0755 /run/user/$(id -u bob)",
 }
+# Without linger bob's manager ends, and with it comes again after a moment.
 RESTORE = """
 cp -p /var/tmp/daemon.json %s/docker/daemon.json; cp -p /var/tmp/subuid /etc/subuid
-loginctl enable-linger bob; chmod 0700 /run/user/$(id -u bob)
+loginctl enable-linger bob
+for turn in $(seq 100); do %s is-active docker.service && break; sleep 0.2; done
+chmod 0700 /run/user/$(id -u bob)
 if test -e %s; then rm %s; %s daemon-reload; %s restart docker.service; fi
-""" % (HOME, DROPIN, DROPIN, MINE, MINE)
+""" % (HOME, MINE, DROPIN, DROPIN, MINE, MINE)
 
 
 @pytest.fixture
