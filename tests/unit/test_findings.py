@@ -172,8 +172,9 @@ def test_severities_and_counts():
         ("unknown", "critical", False),
         ("passed", "high", False),
     )
-    assert [one.control.severity for one in findings.at_least(some, "high")] == ["high", "critical"]
-    assert len(findings.at_least(some, "low")) == 3
+    stopping = [(one.control.severity, one.status) for one in findings.stopping(some, "high")]
+    assert stopping == [("high", "failed"), ("critical", "failed"), ("critical", "unknown")]
+    assert len(findings.stopping(some, "low")) == 4
     assert findings.count(some) == {
         "critical": 1,
         "high": 1,

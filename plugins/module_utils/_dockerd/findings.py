@@ -222,11 +222,6 @@ def judge(
     return found
 
 
-def at_least(findings: list[Finding], severity: str) -> list[Finding]:
-    """The failed findings of this severity and above."""
-    return [finding for finding in _from(findings, severity) if finding.status == FAILED]
-
-
 def _from(findings: list[Finding], severity: str) -> list[Finding]:
     floor = SEVERITIES.index(severity)
     return [one for one in findings if SEVERITIES.index(one.control.severity) >= floor]
