@@ -31,6 +31,11 @@ def running(host, **changes):
     return replace(seen, does=does, read=read, manifest=Manifest(applied={"identity": ["b", 1, 1]}))
 
 
+def process(host, executable):
+    argv = [word.text for word in host.seen().told.words]
+    return Process(1, 0.0, ["b", 1, 1], argv, executable)
+
+
 def needs(seen):
     return [gap.need for gap in drift.gaps(seen)]
 
@@ -95,6 +100,12 @@ def test_a_daemon_that_is_down(host, process):
     down = {"docker.service": {"ActiveState": "failed"}, "docker.socket": ACTIVE}
     gaps = drift.gaps(running(host, process=process, units=down))
     assert gaps == [drift.Gap("docker.service is not running", RESTART)]
+
+
+def test_a_daemon_whose_file_was_replaced(host):
+    assert needs(running(host, process=process(host, "/usr/sbin/dockerd"))) == []
+    gaps = drift.gaps(running(host, process=process(host, "/usr/sbin/dockerd (deleted)")))
+    assert gaps == [drift.Gap(drift.UPGRADED, RESTART)]
 
 
 def test_a_tls_socket_that_should_be_up_or_down(host):

@@ -492,6 +492,29 @@ def test_a_restart_that_would_stop_containers_is_a_danger(host):
     assert "DOCKER_OPTS" in made.dangers["dockerd_allow_container_stop"]
 
 
+@pytest.mark.parametrize(
+    ("config", "directives", "allow", "activation", "waits"),
+    [
+        ({}, {}, [], "none", True),  # nothing else is wanted
+        ({}, {"labels": ["a=b"]}, [], "reload", True),
+        ({}, {"icc": False}, [], "restart", False),  # refused, for what the operator wants
+        ({}, {}, ["dockerd_allow_container_stop"], "restart", False),
+        ({"live-restore": True}, {"live-restore": True}, [], "restart", False),
+    ],
+)
+def test_an_upgraded_engine_waits_where_its_start_would_stop_containers(
+    host, config, directives, allow, activation, waits
+):
+    host.put(CONFIG, config)
+    process = replace(running(host).does.process, executable="/usr/sbin/dockerd (deleted)")
+    info = {"LiveRestoreEnabled": bool(config)}
+    made = make(running(host, info=info, containers=WEB, process=process), host, directives)
+    plan.postpone_upgrade(made, frozenset(allow))
+    assert made.activation == activation
+    assert any("goes on: the restart stops 1" in note for note in made.notes) == waits
+    assert bool(made.dangers.keys() - set(allow)) == (directives == {"icc": False})
+
+
 def test_a_daemon_that_cannot_be_asked_may_have_containers(host):
     silent = running(host, answers=False, info={}, problem="no answer")
     made = make(silent, host, DESIRED)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from _dockerd import findings, vulnerabilities
 from _dockerd.controls.versions import CONTROLS
@@ -133,6 +135,20 @@ def test_what_a_distribution_adds(version, expected):
 
 
 # -- controls on versions
+
+
+@pytest.mark.parametrize(
+    ("executable", "status"),
+    [
+        ("/usr/sbin/dockerd", "passed"),
+        ("/usr/sbin/dockerd (deleted)", "failed"),
+        ("", "unknown"),
+    ],
+)
+def test_an_upgrade_counts_from_the_next_start(host, executable, status):
+    process = replace(running(host).does.process, executable=executable)
+    assert finding(running(host, process=process), "engine-restarted").status == status
+    assert finding(host.seen(), "engine-restarted").status == "not applicable"
 
 
 def versions(host, platform="", **components):

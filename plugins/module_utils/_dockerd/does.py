@@ -29,6 +29,12 @@ class Process:
     started: float  # seconds since the epoch
     identity: list  # boot, pid and start tick: never the same for two processes
     argv: list
+    executable: str = ""  # its file, proc_pid_exe(5); empty where nobody may know
+
+    @property
+    def replaced(self) -> bool:
+        """Whether its file is gone since, as it is when a package is upgraded."""
+        return self.executable.endswith(" (deleted)")
 
 
 @dataclass
@@ -210,7 +216,8 @@ def _process(host: Host, pid: int) -> Process | None:
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     argv = command.decode("utf-8", "replace").split("\0")[:-1]
     started = booted + ticks / os.sysconf("SC_CLK_TCK")
-    return Process(pid, started, [boot_id(host), pid, ticks], argv)
+    executable = host.link("/proc/%d/exe" % pid) or ""
+    return Process(pid, started, [boot_id(host), pid, ticks], argv, executable)
 
 
 # The names of /proc/PID/limits for those of default-ulimits, docker/go-units ulimit.go.

@@ -19,6 +19,7 @@ from .told import activated, strings
 RELOAD, RESTART = "reload", "restart"
 # The service cannot keep running while one of its sockets is made anew: both restart together.
 RESTART_TLS, RESTART_UNIX = "restart with docker-tls.socket", "restart with docker.socket"
+UPGRADED = "dockerd runs from a file that was replaced since, as by an upgrade"
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
     # Not the binary: argv[0] is what systemd makes of it.
     if [word.text for word in told.words[1:]] != snapshot.read.words:
         found.append(Gap("dockerd runs with other flags than its unit gives", RESTART))
+    if does.process.replaced:
+        found.append(Gap(UPGRADED, RESTART))
     found += _directive_gaps(snapshot)
     certificate = snapshot.tls.leaf
     for address, answer in does.served.items():

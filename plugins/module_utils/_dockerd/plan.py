@@ -443,6 +443,19 @@ def _add_dangers(plan: Plan) -> None:
             )
 
 
+def postpone_upgrade(plan: Plan, allow: frozenset) -> None:
+    """Leave a replaced dockerd running where its restart alone would stop containers.
+
+    A package's upgrade is no change of the operator's, and no reason to refuse one.
+    """
+    stop = plan.snapshot.instance.variable("allow_container_stop")
+    others = [gap for gap in plan.gaps if gap.what != drift.UPGRADED]
+    if stop in plan.dangers and stop not in allow and len(others) < len(plan.gaps):
+        if all(gap.need == drift.RELOAD for gap in others):
+            danger, plan.gaps = plan.dangers.pop(stop), others
+            plan.notes.append("%s, and goes on: %s" % (drift.UPGRADED, danger))
+
+
 def _keep_containers(plan: Plan) -> None:
     """live-restore before anything restarts, moby daemon/reload.go: it is reloadable."""
     snapshot, does = plan.snapshot, plan.snapshot.does

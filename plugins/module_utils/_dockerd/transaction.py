@@ -22,7 +22,7 @@ from .errors import HostError, Refused, RolledBack
 from .findings import FAILED, Finding, judge, redact
 from .host import Candidate, Host
 from .instance import Instance
-from .plan import Desired, Plan, make
+from .plan import Desired, Plan, make, postpone_upgrade
 from .snapshot import Snapshot
 from .told import SERVICE_PATH, TLS_DIRECTIVES
 
@@ -106,6 +106,7 @@ def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Out
         host = Candidate(host, {entry["path"]: entry["data"] for entry in journal.files})
     before = reading.read(instance, host)
     plan = make(before, host, desired, predicted)
+    postpone_upgrade(plan, allow)
     if lost:
         plan.notes.append("an interrupted run cost the containers %s" % ", ".join(lost))
     found = judge(before, CONTROLS)

@@ -181,6 +181,13 @@ STATES = {
     "a bridge with a container on it": State(
         "container test-bridge; told '{\"mtu\": 1400}'; restart", ["bridge-applied"]
     ),
+    "an engine that was upgraded": State(
+        r"""
+        file=$(readlink --canonicalize "$(command -v dockerd)")
+        cp --preserve "$file" "$file.new" && mv "$file.new" "$file"
+        """,
+        ["engine-restarted"],
+    ),
     "a broken file": State(
         "printf '{\"icc\": false,}' > /etc/docker/daemon.json", ["config-parses"]
     ),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..drift import gaps, unapplied
+from ..drift import UPGRADED, gaps, unapplied
 from ..findings import (
     NOT_RUNNING,
     Control,
@@ -45,7 +45,7 @@ SERVICE_LIMITS = (
 def _applied(snapshot: Snapshot) -> Verdict:
     if snapshot.does is None:
         return not_applicable(NOT_RUNNING)
-    found = ["%s (%s)" % (gap.what, gap.need) for gap in gaps(snapshot)]
+    found = ["%s (%s)" % (gap.what, gap.need) for gap in gaps(snapshot) if gap.what != UPGRADED]
     found += ["/info shows another value for %s" % name for name in unapplied(snapshot)]
     if not found and not snapshot.does.answers:
         return unknown(snapshot.does.problem)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ..directives import parse_version
+from ..drift import UPGRADED
 from ..findings import Control, Verdict, broken, failed, not_applicable, passed, unknown
 from ..snapshot import Snapshot
 from ..vulnerabilities import COMPONENTS, ENGINE, OLDEST_MAINTAINED, PACKAGES, known, plain
@@ -87,6 +88,18 @@ def _supported(versions: dict) -> Verdict:
     return passed("engine %s" % version)
 
 
+def _restarted(snapshot: Snapshot) -> Verdict:
+    """Debian's docker.io, for one, is upgraded without a restart of the daemon."""
+    does = snapshot.does
+    if does is None or not does.process:
+        return not_applicable("no dockerd runs here")
+    if not does.process.executable:
+        return unknown("/proc/%d/exe cannot be read" % does.process.pid)
+    if does.process.replaced:
+        return failed("%s (process %d)" % (UPGRADED, does.process.pid))
+    return passed(does.process.executable)
+
+
 def _trust(snapshot: Snapshot) -> Verdict:
     trust = snapshot.trust
     places = [*trust.daemon, *trust.users]
@@ -142,6 +155,15 @@ CONTROLS = [
         "The next hole of a release that has ended stays open.",
         "Install a maintained release, from the packages that dockerd_packages names.",
         _components(_supported, upstream=True),
+        UP_TO_DATE,
+    ),
+    Control(
+        "engine-restarted",
+        "The dockerd that runs is the one that is installed",
+        "high",
+        "An upgrade that mends a hole does nothing for a daemon that goes on.",
+        "Restart the daemon; the roles do, where that stops no container.",
+        _restarted,
         UP_TO_DATE,
     ),
     Control(
