@@ -135,12 +135,6 @@ def _validated(options: dict, name: str) -> dict:
     certificates.duration(options["authority_lifetime"], "dockerd_tls_authority_lifetime")
     certificates.sans(options["sans"], "dockerd_tls_server_sans")
     if options["usage"] == "server":
-        if options["user"] and options["provider"] == "external":
-            raise Refused(
-                "dockerd_rootless_users: the listener of %s needs a leaf, and with"
-                " dockerd_tls_provider 'external' there is one request a host. Use 'authority'."
-                % options["user"]
-            )
         options["common_name"] = certificates.common_name(options["common_name"], name)
         return common
     if options["provider"] == "files":
@@ -295,6 +289,8 @@ class _Outside(_Signer):
             place = name.replace("/", "_")
             if not _serves(self.options):
                 place = "clients/%s/%s" % (place, one) if users[one] else "clients/" + one
+            elif self.options["user"]:
+                place = "users/%s/%s" % (place, self.options["user"])
             request_path = posixpath.join(self.directory, "requests", place + ".csr")
             leaf_path = posixpath.join(self.directory, "leaves", place + ".pem")
             request = asked["request"].encode()

@@ -178,6 +178,12 @@ def test_an_outside_authority(task):
         assert all(path in result["msg"] for path in requests)
     assert all(Path(path).read_bytes().startswith(b"-----BEGIN CERT") for path in requests)
     assert not list((task.work / "clients").rglob("key.pem"))
+    server = {**outside, "usage": "server", "directory": "/var/tmp/tls", "lifetime": "90d"}
+    del server["clients"]
+    (system, users), _said = task([server, {**server, "user": "nobody"}], "--check")
+    for result, place in ((system, "web1"), (users, "users/web1/nobody")):
+        path = str(task.work / "authority/requests" / place) + ".csr"
+        assert result["controller_files"] == [path]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="a daemon's files belong to root")
