@@ -12,8 +12,7 @@ from datetime import datetime, timezone
 
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._dockerd import certificates
-from ..module_utils._dockerd.certificates import Authority, Leaf
+from ..module_utils._dockerd import authorities, certificates, leaves, names
 from ..module_utils._dockerd.errors import DockerdError, HostError, Refused
 from ..module_utils._dockerd.host import Host
 from ..modules.dockerd_tls import ARGUMENTS
@@ -76,14 +75,14 @@ class ActionModule(ActionBase):
         if first.get("failed"):
             return first
         _check_asked(requests, options)
-        leaves = {name: _leaf(name, asked, options, common) for name, asked in requests.items()}
-        _check_claims(leaves.values(), options, task_vars)
-        answers = signer.answers(requests, leaves, task_vars["inventory_hostname"])
+        wanted = {name: _leaf(name, asked, options, common) for name, asked in requests.items()}
+        _check_claims(wanted.values(), options, task_vars)
+        answers = signer.answers(requests, wanted, task_vars["inventory_hostname"])
         if answers:
             told["certificates"] = answers
-            names = next(iter(leaves.values())).sans
+            sans = next(iter(wanted.values())).sans
             # The names that were signed, should an address have come or gone meanwhile.
-            again = {**options, "sans": list(names), "collect_sans": False}
+            again = {**options, "sans": list(sans), "collect_sans": False}
             second = self._execute(again, told, task_vars)
             second.pop("requests", None)
             first = _merged(first, second)
@@ -131,18 +130,18 @@ class ActionModule(ActionBase):
 def _validated(options: dict, name: str) -> dict:
     """What can be judged before anything runs; fills in the common name."""
     certificates.need()
-    common = certificates.wanted(options)
-    certificates.duration(options["authority_lifetime"], "dockerd_tls_authority_lifetime")
-    certificates.sans(options["sans"], "dockerd_tls_server_sans")
+    common = leaves.wanted(options)
+    leaves.duration(options["authority_lifetime"], "dockerd_tls_authority_lifetime")
+    names.sans(options["sans"], "dockerd_tls_server_sans")
     if options["usage"] == "server":
-        options["common_name"] = certificates.common_name(options["common_name"], name)
+        options["common_name"] = leaves.common_name(options["common_name"], name)
         return common
     if options["provider"] == "files":
         raise Refused(
             "dockerd_tls_clients: with dockerd_tls_provider 'files' nobody signs clients. Use "
             "'authority' or 'external', or take the clients out."
         )
-    clients = [certificates.client_name(one["name"]) for one in options["clients"]]
+    clients = [leaves.client_name(one["name"]) for one in options["clients"]]
     twice = sorted({one for one in clients if clients.count(one) > 1})
     if twice:
         raise Refused("dockerd_tls_clients: %s is given twice in one place." % ", ".join(twice))
@@ -151,10 +150,10 @@ def _validated(options: dict, name: str) -> dict:
     return common
 
 
-def _leaf(name: str, asked: dict, options: dict, common: dict) -> Leaf:
+def _leaf(name: str, asked: dict, options: dict, common: dict) -> leaves.Leaf:
     """The controller's own view of a leaf; of the host's words only the names are taken."""
     common_name = options["common_name"] if options["usage"] == "server" else name
-    return Leaf(
+    return leaves.Leaf(
         name,
         certificate="",
         key="",
@@ -176,11 +175,11 @@ def _check_asked(requests: dict, options: dict) -> None:
         )
 
 
-def _check_claims(leaves, options: dict, task_vars: dict) -> None:
+def _check_claims(wanted, options: dict, task_vars: dict) -> None:
     """A host must not get a certificate in the name of another."""
     own = {str(task_vars["inventory_hostname"]).lower(), *LOCAL}
-    own.update(certificates.sans(options["sans"], "dockerd_tls_server_sans"))
-    for leaf in leaves:
+    own.update(names.sans(options["sans"], "dockerd_tls_server_sans"))
+    for leaf in wanted:
         foreign = [name for name in leaf.sans if name not in own and name in task_vars["hostvars"]]
         if foreign:
             raise Refused(
@@ -219,7 +218,7 @@ class _Signer:
         """What the module must know of the authorities."""
         raise NotImplementedError
 
-    def answers(self, requests: dict, leaves: dict, name: str) -> dict:
+    def answers(self, requests: dict, wanted: dict, name: str) -> dict:
         """Leaves by name, PEM, for as many of the requests as there are."""
         raise NotImplementedError
 
@@ -227,16 +226,16 @@ class _Signer:
 class _Ours(_Signer):
     """Signs with the authorities on the controller, which are made on first use."""
 
-    signer: Authority | None = None
+    signer: authorities.Authority | None = None
 
     def told(self, common: dict) -> dict:
         secret = self.options["authority_passphrase"]
-        if certificates.missing(self.host, self.directory):
-            lifetime = certificates.duration(
+        if authorities.missing(self.host, self.directory):
+            lifetime = leaves.duration(
                 self.options["authority_lifetime"], "dockerd_tls_authority_lifetime"
             )
             with nullcontext() if self.check else _locked(self.host, self.directory):
-                self.files = certificates.make_missing(
+                self.files = authorities.make_missing(
                     self.host,
                     self.directory,
                     secret,
@@ -246,8 +245,8 @@ class _Ours(_Signer):
                     self.check,
                 )
         servers, clients = (
-            Authority.load(self.host, self.directory, purpose, secret, self.now)
-            for purpose in certificates.PURPOSES
+            authorities.Authority.load(self.host, self.directory, purpose, secret, self.now)
+            for purpose in authorities.PURPOSES
         )
         self.signer, other = (servers, clients) if _serves(common) else (clients, servers)
         told = {"trust": certificates.pem(*other.bundle).decode() if other else None}
@@ -257,11 +256,11 @@ class _Ours(_Signer):
             self.warnings = [told["refusal"]] if told["refusal"] else []
         return told
 
-    def answers(self, requests: dict, leaves: dict, name: str) -> dict:
+    def answers(self, requests: dict, wanted: dict, name: str) -> dict:
         if self.check:
             return {}
         return {
-            one: self.signer.sign(asked["request"].encode(), leaves[one], self.now).decode()
+            one: self.signer.sign(asked["request"].encode(), wanted[one], self.now).decode()
             for one, asked in requests.items()
         }
 
@@ -273,7 +272,7 @@ class _Outside(_Signer):
 
     def told(self, common: dict) -> dict:
         servers, clients = (
-            certificates.outside(self.host, self.options[one], "dockerd_tls_external_" + one)
+            authorities.outside(self.host, self.options[one], "dockerd_tls_external_" + one)
             for one in ("server_authority", "client_authority")
         )
         self.issuers, other = (servers, clients) if _serves(common) else (clients, servers)
@@ -282,7 +281,7 @@ class _Outside(_Signer):
             "trust": certificates.pem(*other).decode(),
         }
 
-    def answers(self, requests: dict, leaves: dict, name: str) -> dict:
+    def answers(self, requests: dict, wanted: dict, name: str) -> dict:
         found = {}
         users = {one["name"]: one["user"] for one in self.options["clients"]}
         for one, asked in requests.items():
@@ -294,10 +293,10 @@ class _Outside(_Signer):
             request_path = posixpath.join(self.directory, "requests", place + ".csr")
             leaf_path = posixpath.join(self.directory, "leaves", place + ".pem")
             request = asked["request"].encode()
-            if certificates.hand_out(self.host, request_path, request, self.check):
+            if authorities.hand_out(self.host, request_path, request, self.check):
                 self.files.append(request_path)
-            answer, why = certificates.read_back(
-                self.host, leaf_path, request, leaves[one], self.issuers, self.now
+            answer, why = authorities.read_back(
+                self.host, leaf_path, request, wanted[one], self.issuers, self.now
             )
             if answer:
                 found[one] = answer.decode()

@@ -345,7 +345,7 @@ from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._dockerd import certificates
+from ..module_utils._dockerd import certificates, leaves, names
 from ..module_utils._dockerd.errors import DockerdError, Refused
 from ..module_utils._dockerd.host import Host
 
@@ -411,12 +411,12 @@ def place(params: dict) -> str:
     return directory
 
 
-def server(params: dict, host: Host) -> certificates.Leaf:
+def server(params: dict, host: Host) -> leaves.Leaf:
     """The daemon's leaf."""
-    sans = certificates.sans(params["sans"], "dockerd_tls_server_sans")
+    sans = names.sans(params["sans"], "dockerd_tls_server_sans")
     if params["collect_sans"]:
-        found = certificates.collect(host, params["exchange"]["names"])
-        sans = certificates.sans([*sans, *found], "dockerd_tls_server_sans")
+        found = names.collect(host, params["exchange"]["names"])
+        sans = names.sans([*sans, *found], "dockerd_tls_server_sans")
     owner = {}
     if params["user"]:
         user = host.known(params["user"])
@@ -424,7 +424,7 @@ def server(params: dict, host: Host) -> certificates.Leaf:
         directory = params["directory"] or posixpath.join(user.home, ".config/docker/tls")
     else:
         directory = place(params)
-    return certificates.Leaf(
+    return leaves.Leaf(
         name=params["common_name"],
         common_name=params["common_name"],
         certificate=posixpath.join(directory, "server-cert.pem"),
@@ -432,11 +432,11 @@ def server(params: dict, host: Host) -> certificates.Leaf:
         trust=posixpath.join(directory, "ca.pem"),
         sans=sans,
         **owner,
-        **certificates.wanted(params),
+        **leaves.wanted(params),
     )
 
 
-def client(params: dict, one: dict) -> certificates.Leaf:
+def client(params: dict, one: dict) -> leaves.Leaf:
     """A client's leaf: a user's, below the home directory, or one of this place."""
     if one["user"]:
         try:
@@ -448,13 +448,13 @@ def client(params: dict, one: dict) -> certificates.Leaf:
             ) from None
         owner = {"uid": user.pw_uid, "gid": user.pw_gid}
         directory = posixpath.join(user.pw_dir, ".docker", one["name"])
-        environment = certificates.environment(directory, one["docker_host"])
+        environment = leaves.environment(directory, one["docker_host"])
         extra = {posixpath.join(directory, "docker.env"): environment}
     else:
         owner = {"uid": os.geteuid(), "gid": os.getegid()}
         directory = posixpath.join(place(params), one["name"])
         extra = {posixpath.join(place(params), ".gitignore"): b"*\n"}
-    return certificates.Leaf(
+    return leaves.Leaf(
         name=one["name"],
         common_name=one["name"],
         certificate=posixpath.join(directory, "cert.pem"),
@@ -462,12 +462,12 @@ def client(params: dict, one: dict) -> certificates.Leaf:
         trust=posixpath.join(directory, "ca.pem"),
         extra=extra,
         **owner,
-        **certificates.wanted(params),
+        **leaves.wanted(params),
     )
 
 
 @contextmanager
-def acting_for(leaf: certificates.Leaf):
+def acting_for(leaf: leaves.Leaf):
     """Work as the leaf's owner: links in a user's home must not lead root astray."""
     if os.geteuid() != 0 or leaf.uid == 0:
         yield
@@ -486,15 +486,15 @@ def acting_for(leaf: certificates.Leaf):
 
 def examine(params: dict, host: Host, now: datetime) -> dict:
     """Judge the files of another tool."""
-    leaf = certificates.Leaf(
+    leaf = leaves.Leaf(
         name=params["common_name"],
         certificate=params["certificate"],
         key=params["key"],
         trust=params["trust"],
-        sans=certificates.sans(params["sans"], "dockerd_tls_server_sans"),
-        **certificates.wanted(params),
+        sans=names.sans(params["sans"], "dockerd_tls_server_sans"),
+        **leaves.wanted(params),
     )
-    verdict = certificates.examine(host, leaf, now)
+    verdict = leaves.examine(host, leaf, now)
     if verdict.faults:
         raise Refused("%s does not serve: %s." % (leaf.certificate, "; ".join(verdict.faults)))
     chain = certificates.certificates(host.read(leaf.certificate), leaf.certificate)
@@ -509,18 +509,18 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
     """
     told = params["exchange"]
     if params["usage"] == "server":
-        leaves = [server(params, host)]
+        wanted = [server(params, host)]
     else:
-        leaves = [client(params, one) for one in params["clients"]]
+        wanted = [client(params, one) for one in params["clients"]]
     issuers = None
     # Without the library a check of a virgin host goes as far as it can.
     if told["issuers"] and certificates.MISSING is None:
         issuers = certificates.certificates(told["issuers"].encode(), "the authority's bundle")
     plans = []
-    for leaf in leaves:
+    for leaf in wanted:
         with acting_for(leaf):
             trust = (told["trust"] or "").encode()
-            plans.append(certificates.plan(host, leaf, trust, issuers, now, told["refusal"]))
+            plans.append(leaves.plan(host, leaf, trust, issuers, now, told["refusal"]))
     result: dict = {"files": set(), "leaves": [], "requests": {}, "diff": []}
     changed = False
     signs = check and params["provider"] == "authority"  # the real run will have an answer
@@ -528,10 +528,10 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
         leaf, answer = plan.leaf, told["certificates"].get(plan.leaf.name)
         with acting_for(leaf):
             if check:
-                request = certificates.request_at_hand(host, plan)
+                request = leaves.request_at_hand(host, plan)
             else:
                 answer = answer.encode() if answer else None
-                request = certificates.advance(host, plan, answer, issuers, now)
+                request = leaves.advance(host, plan, answer, issuers, now)
             if plan.waits:
                 result["requests"][leaf.name] = {
                     "request": request.decode(),
@@ -547,7 +547,7 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
                         "before_header": leaf.certificate,
                         "after_header": leaf.certificate,
                         "before": plan.before,
-                        "after": certificates.expected(host, plan),
+                        "after": leaves.expected(host, plan),
                     }
                 )
         result["leaves"].append(report(leaf, plan.chain, plan.reasons))
@@ -555,7 +555,7 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
     return {"changed": changed, **result}
 
 
-def report(leaf: certificates.Leaf, chain: list, reasons: list) -> dict:
+def report(leaf: leaves.Leaf, chain: list, reasons: list) -> dict:
     """A leaf for the task's result."""
     about = certificates.describe(chain[0]) if chain else {}
     paths = {"certificate": leaf.certificate, "key": leaf.key, "trust": leaf.trust}
@@ -572,8 +572,8 @@ def main() -> None:
         if params["provider"] == "files":
             module.exit_json(changed=False, **examine(params, host, now))
         told = datetime.fromtimestamp(params["exchange"]["controller_time"], timezone.utc)
-        skew = certificates.duration(params["clock_skew"], "dockerd_tls_clock_skew")
-        certificates.check_clock(now, told, skew)
+        skew = leaves.duration(params["clock_skew"], "dockerd_tls_clock_skew")
+        leaves.check_clock(now, told, skew)
         module.exit_json(**keep(params, host, now, module.check_mode))
     except DockerdError as error:
         module.fail_json(msg=str(error), **error.facts)

@@ -23,6 +23,7 @@ from typing import Iterable, NamedTuple
 from .errors import HostError
 from .host import Host
 from .instance import Instance
+from .names import collect, own_names
 from .told import Told
 
 # A block as Go's encoding/pem takes it, headers included.
@@ -141,13 +142,13 @@ def read_tls(instance: Instance, host: Host, told: Told, now: datetime | None = 
     if refusal:
         tls.refused = refusal[0]
         tls.problem = "%s (%s): %s" % (refusal[0], told.where(refusal[0]), refusal[1])
-    tls.names = _names(library, host) if told.tcp else ()
+    tls.names = _names(host) if told.tcp else ()
     return tls
 
 
-def _names(library, host: Host) -> tuple:
+def _names(host: Host) -> tuple:
     try:
-        return library.collect(host, []) if host.live else tuple(library.own_names(host))
+        return collect(host, []) if host.live else tuple(own_names(host))
     except HostError:
         return ()
 
