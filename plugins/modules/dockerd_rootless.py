@@ -141,10 +141,19 @@ users:
       description: The daemon's configuration.
       type: str
       sample: /home/ci/.config/docker/daemon.json
+    data_root:
+      description:
+        - Where the user's containers belong, without a symbolic link, which runc refuses. Empty for
+          the default.
+      type: str
     tls:
       description: Where the daemon's key and certificate belong.
       type: str
       sample: /home/ci/.config/docker/tls
+system_returns:
+  description: Whether the system's daemon was given back, or in check mode would be.
+  returned: success
+  type: bool
 notes:
   description: What else the operator should know.
   returned: success
@@ -210,11 +219,14 @@ def main() -> None:
         )
     except DockerdError as error:
         module.fail_json(msg=str(error), **error.facts)
+    for note in work.notes:
+        module.warn(note)
     module.exit_json(
         changed=bool(work.done),
         steps=work.done,
         users=work.users,
         notes=work.notes,
+        system_returns=work.system_returns,
         diff=work.diff,
     )
 

@@ -36,10 +36,12 @@ class Machine(Directory):
         super().__init__(root)
         self.commands = []
         self.fails = ""
+        self.before_each = lambda argv: None
         self.states = {"docker.service": "enabled", "docker.socket": "enabled"}
 
     def run(self, argv, *_rest, **_options):
         self.commands.append(" ".join(argv))
+        self.before_each(argv)
         if self.fails and self.fails in self.commands[-1]:
             return Result(1, "", "it will not")
         if argv[0] == "useradd":
@@ -129,10 +131,17 @@ def put(path, text):
     return lambda machine: machine.put(path, text)
 
 
+def join(name, uid):
+    return lambda machine: machine.join(name, uid)
+
+
 @pytest.mark.parametrize(
     ("spoil", "wanted", "words"),
     [
-        *((remove(path), ALICE, "There is no %s" % path.split("/")[-1]) for path in USABLE[:6]),
+        *(
+            (remove(path), ALICE, "There is no (docker-rootlesskit or )?" + path.split("/")[-1])
+            for path in USABLE[:6]
+        ),
         (remove(USABLE[6]), ALICE, "There is no bus for users"),
         (
             lambda machine: machine.remove_tree("/run/systemd/system"),
@@ -161,7 +170,19 @@ def put(path, text):
         (lambda machine: os.chown(machine.real("/home/alice"), 0, 0), ALICE, "belongs to"),
         (lambda machine: machine.join("root", 0, "/root"), [Wanted("root")], "root needs no"),
         (lambda machine: None, [Wanted("carol", create=False)], "carol is no user of this host"),
-        (lambda machine: None, ALICE * 2, "alice is named twice"),
+        (lambda machine: None, ALICE * 2, "alice and alice are the same"),
+        (join("twin", 1000), [*ALICE, Wanted("twin")], "alice and twin are the same user"),
+        (join("1000", 1000), [Wanted("1000")], "'1000' is no name of a user"),
+        *(
+            (lambda machine: None, [Wanted("fine"), Wanted(name)], "%r is no name" % name)
+            for name in ("", "no body", "-x", "New.User", "a/b", "7")
+        ),
+        (
+            lambda machine: None,
+            [Wanted("alice", data_root="docker")],
+            "data_root of alice, docker, is not absolute",
+        ),
+        (put("/etc/subuid", "bob:1:2\n" * (1 << 20)), ALICE, "/etc/subuid is .* bytes, more than"),
         (put("/etc/subuid", "alice:5:70000\nbob:6:1\n"), ALICE, "lines 1 and 2 both hold"),
         (put("/etc/login.defs", "SUB_UID_MAX 165535\n"), ALICE, "No 65536 ids are left"),
     ],
@@ -233,8 +254,62 @@ def test_ids_stay_while_containers_belong_to_them(machine):
     assert "alice:165536:65536\n" in machine.text("/etc/subuid")
     assert "purge: true takes both" in work.notes[0]
     groundwork.prepare(machine, [Wanted("alice", absent=True, purge=True)])
-    assert any(one.endswith("rootlesskit rm -rf " + data) for one in machine.commands)
+    assert any(
+        one.endswith("rootlesskit find %s -mindepth 1 -delete" % data) for one in machine.commands
+    )
     assert machine.text("/etc/subuid") == "bob:100000:65536\n"
+
+
+def test_ids_stay_wherever_the_containers_were(machine):
+    groundwork.prepare(machine, ALICE)
+    machine.put("/srv/docker/containers/x", "")
+    config = instance.rootless(machine.known("alice")).config_path
+    machine.put(config, '{"data-root": "/srv/docker"}')
+    groundwork.prepare(machine, [Wanted("alice", absent=True)])
+    machine.remove(config)  # it was the role's, and went with the daemon
+    for _turn in range(2):
+        groundwork.prepare(machine, [Wanted("alice", absent=True)])
+        assert "alice:165536:65536\n" in machine.text("/etc/subuid")
+    groundwork.prepare(machine, [Wanted("alice", absent=True, purge=True)])
+    assert any("find /srv/docker -mindepth" in one for one in machine.commands)
+    assert machine.text("/etc/subuid") == "bob:100000:65536\n"
+
+
+@pytest.mark.parametrize("place", ["/home/alice", "/home", "/srv/other"])
+def test_nothing_is_purged_but_what_a_daemon_keeps(machine, place):
+    groundwork.prepare(machine, ALICE)
+    machine.put("/home/alice/containers/x", "")
+    machine.put("/home/containers/x", "")
+    machine.put("/srv/other/x", "")
+    config = instance.rootless(machine.known("alice")).config_path
+    machine.put(config, json.dumps({"data-root": place}))
+    groundwork.prepare(machine, [Wanted("alice", absent=True, purge=True)])
+    assert not [one for one in machine.commands if "find" in one]
+    assert "alice:165536:65536\n" in machine.text("/etc/subuid")
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{", b"\xff", b"x" * (5 << 20)])
+def test_settings_that_cannot_be_read_stay_as_they_are(machine, text):
+    machine.put("/home/alice/.docker/config.json", text)
+    work = groundwork.prepare(machine, ALICE)
+    assert machine.read("/home/alice/.docker/config.json", 1 << 30) == text
+    assert "/home/alice/.docker/config.json cannot be read" in work.notes[0]
+
+
+def test_a_home_behind_a_link_gets_a_data_root_without_one(machine):
+    os.rename(machine.real("/home/alice"), machine.real("/srv") + "-home")
+    os.symlink("/srv-home", machine.real("/home") + "/alice")
+    (facts,) = groundwork.prepare(machine, ALICE).users
+    assert facts["data_root"] == "/srv-home/.local/share/docker"
+    (facts,) = groundwork.prepare(machine, [Wanted("alice", data_root="/data")]).users
+    assert facts["data_root"] == "/data"
+
+
+def test_bytes_that_are_no_text_stay(machine):
+    machine.put("/etc/subuid", b"# caf\xe9\nbob:0x186a0:65536:note")
+    groundwork.prepare(machine, ALICE)
+    lines = machine.read("/etc/subuid").split(b"\n")
+    assert lines == [b"# caf\xe9", b"bob:0x186a0:65536:note", b"alice:165536:65536", b""]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +340,34 @@ def test_the_systems_daemon_goes_and_comes_back_as_it_was(machine):
     groundwork.prepare(machine, ALICE)
     assert machine.states == {"docker.service": "enabled", "docker.socket": "disabled"}
     assert groundwork.prepare(machine, ALICE).done == []
+
+
+def test_a_run_that_died_while_it_stopped_the_systems_daemon_is_finished(machine):
+    class Killed(BaseException):
+        pass
+
+    def die(argv):
+        if argv[:2] == ["systemctl", "disable"]:
+            raise Killed
+
+    machine.before_each = die
+    with pytest.raises(Killed):
+        groundwork.prepare(machine, ALICE, exclusive=True)
+    machine.before_each = lambda argv: None
+    machine.states["docker.socket"] = "disabled"  # as far as the first run came
+    groundwork.prepare(machine, ALICE, exclusive=True)
+    assert machine.states["docker.service"] == "masked"
+    groundwork.prepare(machine, ALICE)
+    assert machine.states == {"docker.service": "enabled", "docker.socket": "enabled"}
+
+
+def test_a_systems_daemon_that_somebody_unmasked_is_masked_again(machine):
+    groundwork.prepare(machine, ALICE, exclusive=True)
+    machine.states = {"docker.service": "disabled", "docker.socket": "masked"}
+    assert "mask it" in groundwork.prepare(machine, ALICE, exclusive=True).done
+    assert machine.states["docker.service"] == "masked"
+    groundwork.prepare(machine, ALICE)
+    assert machine.states == {"docker.service": "enabled", "docker.socket": "enabled"}
 
 
 def test_a_mask_that_does_not_hold_is_undone(machine):

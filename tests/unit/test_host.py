@@ -17,6 +17,7 @@ import pytest
 from _dockerd import host as module
 from _dockerd.errors import HostError
 from _dockerd.host import LINKS_LIMIT, Candidate, Host, User
+from _dockerd.instance import rootless
 
 ME = (os.geteuid(), os.getegid())
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -416,6 +417,32 @@ def test_what_a_user_may_write_is_the_users(shared):
         assert seen.stat(each).uid == NOBODY.uid
     assert Candidate(seen, {}).viewer == NOBODY  # a candidate sees no more than its host
     assert Host().seen_by(User("root", 0, 0, "/root")).viewer is None
+
+
+@root_only
+def test_a_user_keeps_a_file_in_a_group_that_is_another_s_and_gets_no_rights_with_it(shared):
+    seen, path = Host().seen_by(NOBODY), shared + "/home/file"
+    seen.write(path, b"text", 0o6755, NOBODY.uid, 4)
+    status = os.stat(path)
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY.uid, 4, 0o755)
+    with pytest.raises(HostError, match="not permitted"):
+        seen.write(path, b"other", 0o644, 0, 4)
+    assert seen.read(path) == b"text"
+
+
+@root_only
+def test_a_user_s_command_runs_without_root_and_its_environment_counts_for_nobody_else(shared):
+    for name in ("runuser", "env", "id"):
+        with open("%s/home/%s" % (shared, name), "w", encoding="ascii") as file:
+            file.write("#!/bin/sh\nexec /usr/bin/id -u\n")
+        os.chmod("%s/home/%s" % (shared, name), 0o755)
+    done = Host().run(rootless(NOBODY).command("id", PATH=shared + "/home"))
+    assert (done.rc, done.out) == (0, "65534\n")
+
+
+def test_a_command_has_no_terminal_to_type_into():
+    words = [sys.executable, "-c", "import os; print(os.getsid(0))"]
+    assert int(Host().run(words).out) != os.getsid(0)
 
 
 @root_only

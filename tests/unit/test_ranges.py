@@ -68,6 +68,32 @@ def test_what_is_settled_stays(subuid, subgid):
     assert ranges.settle(once, "alice", 1000, (), LOWEST, HIGHEST) == (once, None)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a:5:7", (5, 7)),
+        ("a:0x10:0X20", (16, 32)),
+        ("a:010:1", (8, 1)),
+        ("a: 5:\t7", (5, 7)),
+        ("a:+5:7", (5, 7)),
+        ("a:0:7:note:more", (0, 7)),
+        ("a:5:7 ", None),
+        ("a:5:7\r", None),
+        ("a:5", None),
+        ("a:5:0", None),
+        ("a:-5:7", None),
+        ("a:09:7", None),
+        ("a:0x:7", None),
+        ("a:٥:7", None),
+        (":5:7", None),
+        ("", None),
+    ],
+)
+def test_a_line_is_read_as_newuidmap_reads_it(line, expected):
+    found = ranges.parse("# first\n" + line + "\n")
+    assert [one[1:] for one in found] == ([(*expected, 2)] if expected else [])
+
+
 @given(FILES)
 def test_a_gap_is_found_wherever_there_is_one(text):
     found = ranges.parse(text)

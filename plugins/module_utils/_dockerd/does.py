@@ -79,7 +79,7 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
     does, until = Does(), time.monotonic() + LATEST
     wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen,UnitFileState"
-    shown = host.run([*instance.systemctl, "show", *instance.units, wanted], timeout=3)
+    shown = host.run(instance.systemctl("show", *instance.units, wanted), timeout=3)
     for block in shown.out.split("\n\n"):
         properties: dict = {}
         for line in block.splitlines():

@@ -9,6 +9,7 @@ of subuid(5), loginctl(1) and systemd.resource-control(5).
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from dataclasses import dataclass, field
@@ -25,12 +26,13 @@ SUBIDS = ("/etc/subuid", "/etc/subgid")
 LINGER = "/var/lib/systemd/linger"
 PACKAGED = ("/usr/local/lib/systemd/user", "/usr/lib/systemd/user")  # units of users' managers
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
+KITS = ("docker-rootlesskit", "rootlesskit")  # docker-ce's name for it, and its own
 # Programs of which one must be there: what they are for, and packages that bring them.
 PROGRAMS = (
     (("newuidmap",), "maps the user's subordinate ids", "uidmap (shadow-utils)"),
     (("newgidmap",), "maps the user's subordinate group ids", "uidmap (shadow-utils)"),
     (
-        ("rootlesskit", "docker-rootlesskit"),
+        KITS,
         "makes the namespaces",
         "rootlesskit beside docker.io, docker-ce-rootless-extras beside docker-ce",
     ),
@@ -81,6 +83,18 @@ def read(instance: Instance, host: Host, pid: int = 0) -> Ground:
         tuple(command.decode("utf-8", "replace").split("\0")[:-1]),
         shown.out.strip() if shown.rc == 0 else "",
     )
+
+
+def subids(host: Host) -> dict[str, str]:
+    """The texts of :data:`SUBIDS`, every byte kept.
+
+    Raises HostError where one is there and cannot be read: it is not to be taken for empty.
+    """
+    texts = dict.fromkeys(SUBIDS, "")
+    for path in SUBIDS:
+        with contextlib.suppress(FileNotFoundError):
+            texts[path] = host.read(path).decode("utf-8", "surrogateescape")
+    return texts
 
 
 def text(host: Host, path: str) -> str:

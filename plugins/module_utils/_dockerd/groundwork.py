@@ -12,8 +12,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Callable, Iterator
 
@@ -35,6 +36,9 @@ RESTRICTED = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 PORT_START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 PRIVILEGED = 1024  # the kernel's own ip_unprivileged_port_start
 CONTEXT = "rootless"
+# Names that a user may have, and those that useradd(8) gives. What is all digits is a number.
+NAME = re.compile(r"(?![0-9]+$)[^-\s:/][^\s:/]*")
+NEW_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 HEAD = "# Managed by hardened.docker, role dockerd_rootless.\n"
 UNIT_TEXT = (
     HEAD
@@ -97,12 +101,14 @@ class Work:
     done: list[str] = field(default_factory=list)
     diff: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    system_returns: bool = False  # the system's daemon is given back
     users: list[dict] = field(default_factory=list)  # facts of those named, in their order
 
     def do(self, what: str, act: Callable[..., object], *arguments: object) -> None:
-        """One step: it is recorded, and taken unless this only predicts."""
+        """One step, unless this only predicts; what is ours is on disk before and after it."""
         self.done.append(what)
         if not self.check:
+            self.record()
             act(*arguments)
             self.record()
 
@@ -182,15 +188,19 @@ def read_record(host: Host) -> Manifest:
 
 def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: frozenset) -> None:
     host = work.host
+    _check_input(host, wanted, lowest_port)
     present = [one for one in wanted if not one.absent]
     gone = [one for one in wanted if one.absent and host.uid(one.name) is not None]
     stop = "dockerd_rootless_allow_container_stop"
     running = {one.name: _containers(host, rootless(host.known(one.name))) for one in gone}
-    system = _containers(host, Instance()) if exclusive and not work.manifest.system else {}
+    system = _containers(host, Instance()) if exclusive else {}
     stopped = {**running, "the system": system} if stop not in allow else {}
-    _refuse(host, wanted, present, stopped, exclusive)
-    for one in gone:
-        _take_away(work, host.known(one.name), one)
+    _refuse(host, present, stopped, exclusive)
+    for one in wanted:
+        if one in gone:
+            _take_away(work, host.known(one.name), one)
+        elif one.absent:
+            work.manifest.users.pop(one.name, None)
     stay = set(work.manifest.users) | {one.name for one in present}
     stay -= {one.name for one in wanted if one.absent}
     for one in present:
@@ -215,14 +225,30 @@ def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: froze
 # -- before anything is touched
 
 
-def _refuse(host: Host, wanted: list, present: list, running: dict, exclusive: bool) -> None:
-    names = [one.name for one in wanted]
-    problems = [
-        "dockerd_rootless_users: %s is named twice." % name
-        for name in sorted(set(names))
-        if names.count(name) > 1
-    ]
-    problems += ground.problems(host) if present else []
+def _check_input(host: Host, wanted: list, lowest_port: int) -> None:
+    """Refuse what is wrong whatever the host has."""
+    problems, seen = [], {}
+    for one in wanted:
+        uid = host.uid(one.name) if NAME.fullmatch(one.name) else None
+        if not (NAME if uid is not None or one.absent else NEW_NAME).fullmatch(one.name):
+            problems.append("%r is no name of a user, useradd(8)" % one.name)
+        key = one.name if uid is None else uid
+        if key in seen:
+            problems.append("%s and %s are the same user" % (seen[key], one.name))
+        seen[key] = one.name
+        if one.data_root and not one.data_root.startswith("/"):
+            problems.append("the data_root of %s, %s, is not absolute" % (one.name, one.data_root))
+    problems = ["dockerd_rootless_users: %s." % problem for problem in problems]
+    if not 0 <= lowest_port <= PRIVILEGED:
+        problems.append(
+            "dockerd_rootless_lowest_port: %d is no port from 0 to %d." % (lowest_port, PRIVILEGED)
+        )
+    _raise(problems)
+
+
+def _refuse(host: Host, present: list, running: dict, exclusive: bool) -> None:
+    """Refuse what this host cannot carry, or what would stop containers."""
+    problems = ground.problems(host) if present else []
     problems += _unmaskable(host) if exclusive else []
     for one in present:
         if host.uid(one.name) is not None:
@@ -243,6 +269,10 @@ def _refuse(host: Host, wanted: list, present: list, running: dict, exclusive: b
         for name, containers in running.items()
         if containers
     ]
+    _raise(problems)
+
+
+def _raise(problems: list[str]) -> None:
     if problems:
         raise Refused(
             "No rootless daemon can stand on this host; nothing was changed. %s"
@@ -253,12 +283,12 @@ def _refuse(host: Host, wanted: list, present: list, running: dict, exclusive: b
 
 def _range_problems(host: Host, present: list) -> list[str]:
     """Why some user would get no ids; each takes the ids that the one before it left."""
-    texts = {path: ground.text(host, path) for path in ground.SUBIDS}
-    for one in present:
-        try:
+    try:
+        texts = ground.subids(host)
+        for one in present:
             texts = ranges.settle(texts, one.name, host.uid(one.name), *_surroundings(host))[0]
-        except Refused as error:
-            return [str(error)]
+    except (Refused, HostError) as error:
+        return [str(error)]
     return []
 
 
@@ -292,7 +322,7 @@ def _containers(host: Host, instance: Instance) -> dict:
 def _share(work: Work, stay: bool, lowest_port: int) -> None:
     host, ours = work.host, work.manifest.files
     script = ground.find(host, (ground.SCRIPT,), ground.SCRIPTS)
-    kit = ground.find(host, ("docker-rootlesskit", "rootlesskit"))
+    kit = ground.find(host, ground.KITS)
     path = ":".join(dict.fromkeys([script.rpartition("/")[0], *ground.BINARIES]))
     unit = UNIT_TEXT % {"path": path, "script": script}
     packaged = ground.find(host, ("docker.service",), ground.PACKAGED)
@@ -318,11 +348,11 @@ def _share(work: Work, stay: bool, lowest_port: int) -> None:
             )
     if _file(work, APPARMOR, profile, stay and (restricted or kept)):
         work.run("load the profile", "apparmor_parser", "--replace", "--write-cache", APPARMOR)
-    open_ports = stay and lowest_port < PRIVILEGED
-    if _file(work, SYSCTL, port, open_ports) or (
-        open_ports and ground.text(host, PORT_START).strip() != str(lowest_port)
+    unmaskedports = stay and lowest_port < PRIVILEGED
+    if _file(work, SYSCTL, port, unmaskedports) or (
+        unmaskedports and ground.text(host, PORT_START).strip() != str(lowest_port)
     ):
-        start = lowest_port if open_ports else PRIVILEGED
+        start = lowest_port if unmaskedports else PRIVILEGED
         setting = "net.ipv4.ip_unprivileged_port_start=%d" % start
         work.run("set %s" % setting, "sysctl", "--write", setting)
 
@@ -335,12 +365,11 @@ def _file(work: Work, path: str, text: str, wanted: bool) -> bool:
         return work.put(path, text.encode())
     if path not in work.manifest.files:
         return False
-    work.manifest.files.remove(path)
     if path == APPARMOR:
         work.run("unload the profile", "apparmor_parser", "--remove", path)
-        work.put(path, None)
-        return False
-    return work.put(path, None)
+    gone = work.put(path, None)
+    work.manifest.files.remove(path)
+    return gone and path != APPARMOR
 
 
 def _profiled(host: Host, kit: str, ours: list) -> bool:
@@ -358,24 +387,16 @@ def _profiled(host: Host, kit: str, ours: list) -> bool:
 
 def _settle_ranges(work: Work, user: User) -> None:
     host = work.host
-    if not work.check:
-        with _accounts_locked(host):
-            _write_ranges(work, user)
-    else:
-        _write_ranges(work, user)
-
-
-def _write_ranges(work: Work, user: User) -> None:
-    host = work.host
-    texts = {path: ground.text(host, path) for path in ground.SUBIDS}
-    after, start = ranges.settle(texts, user.name, user.uid, *_surroundings(host))
-    if start is not None:
-        short = [path for path in texts if len(after[path]) > len(texts[path])]
-        work.own(user.name, start=start, ranges=short)
-    for path, text in after.items():
-        # A file in which nothing differs keeps its bytes.
-        if text.splitlines() != texts[path].splitlines():
-            work.put(path, text.encode())
+    with nullcontext() if work.check else _accounts_locked(host):
+        texts = ground.subids(host)
+        after, start = ranges.settle(texts, user.name, user.uid, *_surroundings(host))
+        if start is not None:
+            short = [path for path in texts if len(after[path]) > len(texts[path])]
+            work.own(user.name, start=start, ranges=short)
+        for path, text in after.items():
+            # A file in which nothing differs keeps its bytes.
+            if text.rstrip("\n") != texts[path].rstrip("\n"):
+                work.put(path, text.encode("utf-8", "surrogateescape"))
 
 
 def _facts(host: Host, one: Wanted) -> dict:
@@ -384,6 +405,9 @@ def _facts(host: Host, one: Wanted) -> dict:
         return {"name": one.name, "ready": False}
     user = host.known(one.name)
     instance = rootless(user)
+    data_root = one.data_root or instance.data_root
+    # runc refuses a path with a symbolic link in it.
+    real = host.seen_by(user).resolve(data_root)
     return {
         "name": user.name,
         "ready": True,
@@ -392,6 +416,7 @@ def _facts(host: Host, one: Wanted) -> dict:
         "socket": instance.socket_path,
         "config": instance.config_path,
         "tls": tls_directory(user),
+        "data_root": real if one.data_root or real != data_root else "",
     }
 
 
@@ -451,23 +476,38 @@ def _context_path(user: User) -> str:
 
 def _context(work: Work, user: User) -> None:
     """A docker context for the socket; the user's choice of another stays."""
-    host, path = work.host.seen_by(user), _context_path(user)
+    path = _context_path(user)
     endpoint = {"Host": "unix://%s" % rootless(user).socket_path, "SkipTLSVerify": False}
     meta = {"Name": CONTEXT, "Metadata": {}, "Endpoints": {"docker": endpoint}}
-    if host.stat(path) is None:
+    if work.host.seen_by(user).stat(path) is None:
         work.own(user.name, context=True)
     if not work.manifest.users.get(user.name, {}).get("context"):
         return
     work.put(path, json.dumps(meta).encode(), user)
-    settings = "%s/.docker/config.json" % user.home
+    settings = _settings(work, user)
+    if settings is not None and "currentContext" not in settings:
+        settings["currentContext"] = CONTEXT
+        _settle_settings(work, user, settings)
+
+
+def _settings(work: Work, user: User) -> dict | None:
+    """What the user told docker; None where that cannot be read, and so not be changed either."""
+    path = "%s/.docker/config.json" % user.home
     try:
-        data = json.loads(host.optional(settings) or b"{}")
-    except ValueError:
-        work.notes.append("%s is no JSON; the context %s was not chosen" % (settings, CONTEXT))
-        return
-    if isinstance(data, dict) and "currentContext" not in data:
-        data["currentContext"] = CONTEXT
-        work.put(settings, json.dumps(data, indent="\t").encode() + b"\n", user)
+        data = json.loads(work.host.seen_by(user).read(path) or b"{}")
+    except FileNotFoundError:
+        return {}
+    except (HostError, ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        work.notes.append("%s cannot be read by %s, and stays as it is" % (path, user.name))
+        return None
+    return data
+
+
+def _settle_settings(work: Work, user: User, settings: dict) -> None:
+    data = json.dumps(settings, indent="\t").encode() + b"\n" if settings else None
+    work.put("%s/.docker/config.json" % user.home, data, user)
 
 
 # -- away again
@@ -477,6 +517,7 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
     """The daemon of a user, its files and its ground; the account and what was not ours stay."""
     instance, ours = rootless(user), work.manifest.users.get(user.name, {})
     host = work.host.seen_by(user)
+    configured = read_told(instance, host).setting("data-root")
     _stop(work, instance)
     manifest = read_manifest(instance, host)
     for path in manifest.files:
@@ -495,54 +536,67 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
     _forget_context(work, user, ours)
     if host.stat(instance.state_directory):
         work.do("forget what was ours of it", work.host.remove_tree, instance.state_directory)
-    data_root = one.data_root or instance.data_root
-    kept = host.stat(data_root) is not None
-    if one.purge and kept:
-        # Files there belong to ids that are the user's only within a namespace.
-        kit = ("rootlesskit", "rm", "-rf", data_root)
-        runtime = "XDG_RUNTIME_DIR=/run/user/%d" % user.uid
-        words = ("runuser", "--user=%s" % user.name, "--", "env", runtime, *kit)
-        work.run("remove %s" % data_root, *words, timeout=600)
-        kept = False
+    sure = [one.data_root, instance.data_root]
+    places = dict.fromkeys([*sure, str(configured or ""), *ours.get("data", [])])
+    kept = [place for place in places if place and work.host.list(place)]
+    for place in list(kept) if one.purge else []:
+        if place in sure or _holds_docker(work.host, user, place):
+            work.do("remove what is in %s" % place, _empty, host, instance, place)
+            kept.remove(place)
     if ours.get("linger"):
         work.run("end the manager of %s" % user.name, "loginctl", "disable-linger", user.name)
         ours.pop("linger")
     if kept and "start" in ours:
+        ours["data"] = kept
         work.notes.append(
             "%s keeps its subordinate ids, because containers in %s belong to them; purge: true"
-            " takes both" % (user.name, data_root)
+            " takes both" % (user.name, ", ".join(kept))
         )
         return
-    for path in ours.get("ranges", []):
-        text = ranges.without(ground.text(work.host, path), user.name, ours["start"])
-        work.put(path, text.encode())
+    with nullcontext() if work.check else _accounts_locked(work.host):
+        for path, text in ground.subids(work.host).items():
+            if path in ours.get("ranges", []):
+                left = ranges.without(text, user.name, ours["start"])
+                work.put(path, left.encode("utf-8", "surrogateescape"))
     work.manifest.users.pop(user.name, None)
+
+
+def _holds_docker(host: Host, user: User, place: str) -> bool:
+    """Whether a directory that the user named is a daemon's, and not the home or what is above."""
+    home, place = host.resolve(user.home), host.resolve(place)
+    return bool(host.stat(place + "/containers")) and not (home + "/").startswith(place + "/")
+
+
+def _empty(host: Host, instance: Instance, place: str) -> None:
+    """Remove containers; their files belong to ids that are the user's only in a namespace."""
+    kit = ground.find(host, ground.KITS)
+    words = ("find", place, "-mindepth", "1", "-delete")
+    _run(host, instance.command(kit, *words), 600)
+    # Stays where the directory above is another's.
+    host.run(instance.command("rmdir", place))
 
 
 def _stop(work: Work, instance: Instance) -> None:
     """Stop a daemon and let nothing start it again; its manager may be gone already."""
     host = work.host.seen_by(instance.user)
     link = "%s/default.target.wants/%s" % (instance.unit_directory, instance.service)
-    shown = host.run([*instance.systemctl, "is-active", instance.service])
+    shown = host.run(instance.systemctl("is-active", instance.service))
     if shown.out.strip() in ("active", "activating", "reloading"):
-        words = ("disable", "--now", instance.service)
-        work.run("stop the daemon of %s" % instance.user.name, *instance.systemctl, *words)
+        words = instance.systemctl("disable", "--now", instance.service)
+        work.run("stop the daemon of %s" % instance.user.name, *words)
     if host.link(link):
         work.do("disable the daemon of %s" % instance.user.name, host.remove, link)
 
 
 def _forget_context(work: Work, user: User, ours: dict) -> None:
-    if not ours.pop("context", False):
+    if not ours.get("context"):
         return
-    host, settings = work.host.seen_by(user), "%s/.docker/config.json" % user.home
     work.put(_context_path(user), None, user)
-    try:
-        data = json.loads(host.optional(settings) or b"{}")
-    except ValueError:
-        return
-    if isinstance(data, dict) and data.get("currentContext") == CONTEXT:
-        data.pop("currentContext")
-        work.put(settings, json.dumps(data, indent="\t").encode() + b"\n" if data else None, user)
+    settings = _settings(work, user)
+    if settings and settings.get("currentContext") == CONTEXT:
+        settings.pop("currentContext")
+        _settle_settings(work, user, settings)
+    ours.pop("context")
 
 
 # -- the system's daemon
@@ -551,32 +605,37 @@ def _forget_context(work: Work, user: User, ours: dict) -> None:
 def _mask(work: Work, containers: dict) -> None:
     """Stop, disable and mask the system's daemon, or put it back where that does not hold."""
     host, units = work.host, Instance().units
-    if work.manifest.system:
-        return
     shown = host.run(["systemctl", "show", *units, "--property=Id,ActiveState,UnitFileState"])
     states = [
         dict(line.partition("=")[::2] for line in block.splitlines())
         for block in shown.out.strip().split("\n\n")
     ]
-    there = [state for state in states if state.get("UnitFileState")]
-    if not there or there[0]["UnitFileState"] == "masked":
+    there = {state["Id"]: state for state in states if state.get("UnitFileState")}
+    masked = [unit for unit in units[:2] if there.get(unit, {}).get("UnitFileState") == "masked"]
+    active = [unit for unit, state in there.items() if state.get("ActiveState") == "active"]
+    if not there or (units[0] in masked and not work.manifest.system):
         return  # there is none, or somebody else masked it
-    work.manifest.system = {
-        "enabled": [one["Id"] for one in there if one["UnitFileState"] == "enabled"],
-        "active": [one["Id"] for one in there if one.get("ActiveState") == "active"],
-        "containers": sorted(containers),
+    # What it was before the first run of these, of which one may have died half-way.
+    former = work.manifest.system or {
+        "enabled": [unit for unit, it in there.items() if it["UnitFileState"] == "enabled"],
+        "active": active,
+        "containers": [],
     }
+    former["containers"] = sorted({*former["containers"], *containers})
+    work.manifest.system = former
     if containers:
         work.notes.append(
             "%d containers of the system's daemon ran; with live-restore they run on without it"
             % len(containers)
         )
+    unmasked = [unit for unit in units[:2] if unit in there and unit not in masked]
     try:
-        # All at once: a client at a socket would start the service again.
-        words = ("stop", *(one["Id"] for one in there))
-        work.run("stop the system's daemon", "systemctl", *words, timeout=120)
-        work.run("disable it", "systemctl", "disable", *units[:2])
-        work.run("mask it", "systemctl", "mask", *units[:2])
+        if active or unmasked:
+            # All at once: a client at a socket would start the service again.
+            work.run("stop the system's daemon", "systemctl", "stop", *there, timeout=120)
+        if unmasked:
+            work.run("disable it", "systemctl", "disable", *unmasked)
+            work.run("mask it", "systemctl", "mask", *unmasked)
     except HostError as error:
         _unmask(work, {})
         raise RolledBack(
@@ -589,18 +648,28 @@ def _unmask(work: Work, dummy: dict) -> None:
     host, former = work.host, work.manifest.system
     if not former:
         return
+    work.system_returns = True
     work.run("unmask the system's daemon", "systemctl", "unmask", *Instance().units[:2])
     if former["enabled"]:
         work.run("enable it", "systemctl", "enable", *former["enabled"])
     if former["active"]:
         active = sorted(former["active"], key=lambda unit: unit.endswith(".service"))
         work.run("start it", "systemctl", "start", *active, timeout=120)
+    lost = []
     if former["containers"] and not work.check:
         running = _containers(host, Instance())
         for name in former["containers"]:
             if name not in running:
-                work.run("start the container %s" % name[:12], "docker", "start", name)
+                work.done.append("start the container %s" % name[:12])
+                answer = host.run(["docker", "start", name], timeout=60)
+                lost += ["%s: %s" % (name[:12], answer.words)] if answer.rc else []
     work.manifest.system = {}
+    work.record()
+    if lost:
+        work.notes.append(
+            "containers that did not start again (those of docker run --rm are gone when they"
+            " stop): %s" % "; ".join(lost)
+        )
 
 
 def _run(host: Host, argv: tuple, timeout: float) -> None:

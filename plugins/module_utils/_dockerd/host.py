@@ -353,7 +353,8 @@ class Host:
         for line in (self.optional("/etc/passwd") or b"").decode("utf-8", "replace").splitlines():
             fields = line.split(":")
             if len(fields) >= 6 and fields[2].isdecimal() and fields[3].isdecimal():
-                found[int(fields[2])] = User(fields[0], int(fields[2]), int(fields[3]), fields[5])
+                user = User(fields[0], int(fields[2]), int(fields[3]), fields[5])
+                found.setdefault(user.uid, user)  # of two with one uid the first, getpwuid(3)
         for uid in map(int, filter(str.isdecimal, self.list("/run/user") if self.live else [])):
             name = self._look_up("passwd", 2, str(uid), 0)
             if uid not in found and name:
@@ -430,8 +431,9 @@ class Host:
                 prefix=".%s." % os.path.basename(target), dir=os.path.dirname(target)
             )
             with os.fdopen(handle, "wb") as file:
-                os.fchown(file.fileno(), uid, gid)
-                os.fchmod(file.fileno(), mode)
+                self._own(file.fileno(), uid, gid)
+                # A user who swaps files meanwhile must not get a program with another's rights.
+                os.fchmod(file.fileno(), mode & 0o777 if self.viewer else mode)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -443,6 +445,18 @@ class Host:
             raise HostError(
                 "%s cannot be written: %s" % (path, error.strerror), path=path
             ) from error
+
+    def _own(self, handle: int, uid: int, gid: int) -> None:
+        """Give a new file to its owner; to a group of which the viewer is none, only root can."""
+        viewer = self.viewer
+        if not viewer or uid != viewer.uid or gid == viewer.gid:
+            os.fchown(handle, uid, gid)
+            return
+        former = _LIBC.setfsuid(0)
+        try:
+            os.fchown(handle, -1, gid)
+        finally:
+            _LIBC.setfsuid(former)
 
     @_with_rights
     def own(self, path: str, mode: int, uid: int, gid: int) -> None:
@@ -532,6 +546,8 @@ class Host:
                 stderr=subprocess.PIPE,
                 timeout=timeout,
                 check=False,
+                # Away from root's terminal, into which a user's program could type, tty_ioctl(4).
+                start_new_session=True,
                 env={**os.environ, "LC_ALL": "C", **(env or {})},
             )
         except subprocess.TimeoutExpired:

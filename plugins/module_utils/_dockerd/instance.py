@@ -43,7 +43,6 @@ class Instance:
     state_directory: str = "/var/lib/hardened-docker/system"
     registry_directory: str = "/etc/docker/certs.d"
     data_root: str = "/var/lib/docker"
-    systemctl: tuple[str, ...] = ("systemctl",)
     search: tuple[str, ...] = SYSTEM_UNITS  # where systemd looks for its units, systemd.unit(5)
     user: User = ROOT
 
@@ -51,6 +50,27 @@ class Instance:
     def rootless(self) -> bool:
         """Whether the daemon runs as a user of its own."""
         return self.user.uid != 0
+
+    @property
+    def runtime(self) -> str:
+        """Where the sockets of the owner's manager are, pam_systemd(8)."""
+        return "/run/user/%d" % self.user.uid
+
+    def command(self, *argv: str, **environment: str) -> list[str]:
+        """A command with the rights of the daemon's owner, who may have a hand in ``environment``.
+
+        It counts only once root is left behind: with PATH or LD_PRELOAD runuser would run the
+        user's code as root.
+        """
+        words = ["%s=%s" % pair for pair in environment.items()]
+        if not self.rootless:
+            return ["env", *words, *argv] if words else [*argv]
+        owner = ["runuser", "--user=%s" % self.user.name, "--", "env"]
+        return [*owner, "XDG_RUNTIME_DIR=%s" % self.runtime, *words, *argv]
+
+    def systemctl(self, *words: str) -> list[str]:
+        """systemctl for the manager that runs the daemon; root's is not that of its users."""
+        return self.command("systemctl", *(["--user"] if self.rootless else []), *words)
 
     def variable(self, name: str) -> str:
         """What the operator's variable of that name is called for this instance."""
@@ -103,27 +123,17 @@ class Instance:
 
 def rootless(user: User) -> Instance:
     """A user's own daemon, as moby contrib/dockerd-rootless-setuptool.sh lays it out."""
-    settings, runtime = "%s/.config" % user.home, "/run/user/%d" % user.uid
+    settings = "%s/.config" % user.home
     return Instance(
         name="user:%s" % user.name,
         socket="",
         tls_socket="",
         config_path="%s/docker/daemon.json" % settings,
-        socket_path="%s/docker.sock" % runtime,
+        socket_path="/run/user/%d/docker.sock" % user.uid,
         unit_directory="%s/systemd/user" % settings,
         state_directory="/var/lib/hardened-docker/%d" % user.uid,
         registry_directory="%s/docker/certs.d" % settings,
         data_root="%s/.local/share/docker" % user.home,
-        # As the user and on the user's own bus: root's would be another manager.
-        systemctl=(
-            "runuser",
-            "--user=%s" % user.name,
-            "--",
-            "env",
-            "XDG_RUNTIME_DIR=%s" % runtime,
-            "systemctl",
-            "--user",
-        ),
         search=(
             "%s/systemd/user" % settings,
             "/etc/systemd/user",

@@ -10,6 +10,7 @@ other's files, so nothing here may overlap.
 
 from __future__ import annotations
 
+import re
 from typing import Iterable, NamedTuple
 
 from .errors import Refused
@@ -17,6 +18,8 @@ from .errors import Refused
 NEEDED = 65536  # ids in a container, from 0 to nobody's 65534 and one more
 # What shadow has for users where login.defs(5) says nothing.
 LOWEST, HIGHEST = 100000, 600100000
+# A number as strtoul(3) reads it without a base.
+_NUMBER = re.compile(r"[ \t\v\f\r]*\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")
 
 
 class Range(NamedTuple):
@@ -38,13 +41,30 @@ class Range(NamedTuple):
 
 
 def parse(text: str) -> list[Range]:
-    """The ranges of a file; lines that are none are passed over, as newuidmap(1) does."""
+    """The ranges of a file, as shadow's lib/subordinateio.c reads them for newuidmap(1).
+
+    Numbers may be hexadecimal or octal, and what follows a third colon does not count. Lines that
+    are no ranges are passed over.
+    """
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split(":")
-        if len(fields) == 3 and all(field.isdecimal() for field in fields[1:]) and int(fields[2]):
-            found.append(Range(fields[0], int(fields[1]), int(fields[2]), number))
+    for number, line in enumerate(_lines(text), 1):
+        fields = line.split(":")[:3]
+        start, count = map(_number, [*fields[1:], "", ""][:2])
+        if fields[0] and start is not None and count:
+            found.append(Range(fields[0], start, count, number))
     return found
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _number(field: str) -> int | None:
+    match = _NUMBER.fullmatch(field)
+    return match and next(
+        int(digits, base) for digits, base in zip(match.groups(), (16, 8, 10)) if digits
+    )
 
 
 def owned(ranges: Iterable[Range], name: str, uid: int | None) -> list[Range]:
@@ -99,7 +119,7 @@ def written(text: str, name: str, uid: int | None, start: int | None) -> str:
     """
     mine = {one.line: one for one in owned(parse(text), name, uid)}
     lines, seen = [], set()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_lines(text), 1):
         one = mine.get(number)
         if one is None:
             lines.append(line)
@@ -114,7 +134,7 @@ def written(text: str, name: str, uid: int | None, start: int | None) -> str:
 def without(text: str, name: str, start: int) -> str:
     """The file without a range that :func:`written` added."""
     ours = "%s:%d:%d" % (name, start, NEEDED)
-    return "".join(line + "\n" for line in text.splitlines() if line != ours)
+    return "".join(line + "\n" for line in _lines(text) if line != ours)
 
 
 def settle(

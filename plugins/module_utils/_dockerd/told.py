@@ -230,7 +230,7 @@ def read_told(instance: Instance, host: Host, version: str = "", flags: str | No
     except config.ConfigError as error:
         told.error = str(error)
         told.error_place = Place(told.config_path, error.line, error.column)
-    told.version_text = version or engine_version(host, told)
+    told.version_text = version or engine_version(instance, host, told)
     try:
         told.version = parse_version(told.version_text)
     except ValueError:
@@ -262,16 +262,21 @@ def _certificate_directory(instance: Instance, environment: dict) -> str:
     return posixpath.join("/", given or posixpath.join(home, ".docker"))
 
 
-def engine_version(host: Host, told: Told) -> str:
+def dockerd(instance: Instance, told: Told) -> list[str]:
+    """The words that run the instance's dockerd to ask it something, with its owner's rights."""
+    binary = told.words[0].text
+    if told.wrapper or posixpath.basename(binary) == ROOTLESS:
+        binary = "dockerd"  # the script would make a namespace to say so, a wrapper anything
+    return instance.command(binary, PATH=told.environment.get("PATH", SERVICE_PATH))
+
+
+def engine_version(instance: Instance, host: Host, told: Told) -> str:
     """The version of the installed dockerd, which need not be the running one."""
     if not host.live:
         return package_version(host)
     if not told.words:
         return ""
-    binary = told.words[0].text
-    if told.wrapper or posixpath.basename(binary) == ROOTLESS:
-        binary = "dockerd"  # the script would make a namespace to say so, a wrapper anything
-    answer = host.run([binary, "--version"], timeout=3, env={"PATH": SERVICE_PATH})
+    answer = host.run([*dockerd(instance, told), "--version"], timeout=3)
     words = answer.out.replace(",", " ").split()
     return words[words.index("version") + 1] if "version" in words[:-1] else ""
 

@@ -24,7 +24,7 @@ from .host import Candidate, Host
 from .instance import Instance
 from .plan import Desired, Plan, make, postpone_upgrade
 from .snapshot import Snapshot
-from .told import SERVICE_PATH, TLS_DIRECTIVES
+from .told import TLS_DIRECTIVES, dockerd
 
 VALIDATES = (23, 0)  # the first engine with dockerd --validate, moby 8f80e55111
 ROOM = 1024 * 1024  # bytes that must be free before anything is written
@@ -210,20 +210,17 @@ def _validate(plan: Plan, host: Host) -> list[str]:
         if flag.directive not in ("config-file", "userns-remap")
         for word in flag.words
     ]
-    if plan.snapshot.instance.rootless:
-        # As the user, from a file: root's standard input is not the user's to open.
-        user, path = plan.snapshot.instance.user, "/run/user/%d/.dockerd-candidate.json"
-        path %= user.uid
-        dockerd = ["runuser", "--user=%s" % user.name, "--", "dockerd"]
+    instance, path, environment = plan.snapshot.instance, "/dev/stdin", told.environment
+    if instance.rootless:
+        # From a file: root's standard input is not the user's to open.
+        user, path, environment = instance.user, instance.runtime + "/.dockerd-candidate.json", {}
         host.write(path, config.render(data), 0o600, user.uid, user.gid)
-    else:
-        dockerd, path = [told.words[0].text], "/dev/stdin"
     answer = host.run(
-        [*dockerd, *flags, "--validate", "--config-file", path],
+        [*dockerd(instance, told), *flags, "--validate", "--config-file", path],
         standard_input=config.render(data),
-        env={"PATH": SERVICE_PATH, **told.environment},
+        env=environment,
     )
-    if plan.snapshot.instance.rootless:
+    if instance.rootless:
         host.remove(path)
     if answer.rc == 0:
         return []
@@ -425,7 +422,7 @@ def _known(told, instance: Instance) -> list[str]:
 
 
 def _systemctl(instance, host, *words: str, timeout: float = 90.0, check: bool = True) -> None:
-    answer = host.run([*instance.systemctl, *words], timeout=timeout)
+    answer = host.run(instance.systemctl(*words), timeout=timeout)
     if check and answer.rc:
         raise HostError("systemctl %s: %s" % (" ".join(words), answer.words))
 
