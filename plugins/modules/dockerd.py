@@ -193,7 +193,7 @@ problems:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._ansible import diff, result, secrets
-from ..module_utils._dockerd.errors import DockerdError
+from ..module_utils._dockerd.errors import DockerdError, Refused
 from ..module_utils._dockerd.host import Host
 from ..module_utils._dockerd.instance import Instance, rootless
 from ..module_utils._dockerd.plan import Desired
@@ -225,7 +225,7 @@ def main() -> None:
         no_log=True,
     )
     given = module.params
-    module.no_log_values.update(secrets(given["config"]))
+    module.no_log_values.update(secrets([given["config"], given["service_dropin"]]))
     desired = Desired(
         given["config"],
         given["service_dropin"],
@@ -239,6 +239,8 @@ def main() -> None:
     host = Host()
     try:
         instance = rootless(host.known(given["user"])) if given["user"] else Instance()
+        if given["user"] and not instance.rootless:
+            raise Refused("root has the system's daemon: leave user out.")
         outcome = carry_out(
             instance,
             host,

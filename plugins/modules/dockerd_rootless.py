@@ -69,6 +69,14 @@ options:
         description: Take the containers of an absent user away, too, and then the subordinate ids.
         type: bool
         default: false
+      listen:
+        description:
+          - Addresses and ports on which the daemon will listen, as in V(0.0.0.0:2376). What cannot
+            be is refused here, before anything is touched; O(hardened.docker.dockerd#module:config)
+            is what makes it listen.
+        type: list
+        elements: str
+        default: []
   lowest_port:
     description: The first port that users may publish. It counts for every process of the host.
     type: int
@@ -187,6 +195,7 @@ def main() -> None:
                     "shell": {"type": "str", "default": "/bin/bash"},
                     "data_root": {"type": "path"},
                     "purge": {"type": "bool", "default": False},
+                    "listen": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "lowest_port": {"type": "int", "default": 1024},
@@ -204,6 +213,7 @@ def main() -> None:
             one["shell"],
             one["data_root"] or "",
             one["purge"],
+            tuple(one["listen"]),
         )
         for one in given["users"]
     ]

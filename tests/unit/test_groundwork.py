@@ -182,6 +182,16 @@ def join(name, uid):
             [Wanted("alice", data_root="docker")],
             "data_root of alice, docker, is not absolute",
         ),
+        *(
+            (lambda machine: None, [Wanted("alice", listen=(address,))], "no address and port")
+            for address in ("2390", "web1:2390", "[::1:5", "::1:5", "0.0.0.0:0", "0.0.0.0:70000")
+        ),
+        (lambda machine: None, [Wanted("alice", listen=("[::]:443",))], "ports below 1024 are"),
+        (
+            lambda machine: None,
+            [Wanted(name, listen=("0.0.0.0:2377",)) for name in ("alice", "carol")],
+            "alice and carol both listen on 0.0.0.0:2377",
+        ),
         (put("/etc/subuid", "bob:1:2\n" * (1 << 20)), ALICE, "/etc/subuid is .* bytes, more than"),
         (put("/etc/subuid", "alice:5:70000\nbob:6:1\n"), ALICE, "lines 1 and 2 both hold"),
         (put("/etc/login.defs", "SUB_UID_MAX 165535\n"), ALICE, "No 65536 ids are left"),

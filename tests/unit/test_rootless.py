@@ -51,6 +51,23 @@ def status(snapshot, name):
     return findings.judge(snapshot, [BY_ID[name]])[0].status
 
 
+@as_root
+def test_a_password_in_the_environment_is_for_the_user_only(home):
+    proxy = "[Service]\nEnvironment=HTTPS_PROXY=http://ci:%s@proxy.example\n"
+    (change,) = [one for one in made(home, {}, service_dropin=proxy % "s3cret").files if one.after]
+    assert change.mode == 0o600
+    (change,) = made(home, {}, service_dropin="[Service]\n").files
+    assert change.mode == 0o644
+
+
+@as_root
+def test_a_file_where_a_directory_belongs_is_named(home):
+    home.put("/home/alice/.config", "")
+    os.chown(home.real("/home/alice/.config"), ALICE.uid, ALICE.gid)
+    with pytest.raises(Refused, match="/home/alice/.config is no directory"):
+        made(home, {"icc": False})
+
+
 def test_a_daemon_is_found_by_what_starts_it(home):
     assert [one.name for one in discover(home)] == ["system"]
     home.put(INSTANCE.unit_directory + "/default.target.wants/docker.service", "")

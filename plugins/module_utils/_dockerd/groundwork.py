@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import ipaddress
 import json
 import re
 import time
@@ -80,6 +81,7 @@ class Wanted:
     shell: str = "/bin/bash"
     data_root: str = ""  # where the containers lie, if not below the home
     purge: bool = False  # of an absent user the containers, too
+    listen: tuple = ()  # addresses and ports
 
 
 @dataclass
@@ -227,7 +229,7 @@ def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: froze
 
 def _check_input(host: Host, wanted: list, lowest_port: int) -> None:
     """Refuse what is wrong whatever the host has."""
-    problems, seen = [], {}
+    problems, seen, listeners = [], {}, {}
     for one in wanted:
         uid = host.uid(one.name) if NAME.fullmatch(one.name) else None
         if not (NAME if uid is not None or one.absent else NEW_NAME).fullmatch(one.name):
@@ -236,6 +238,11 @@ def _check_input(host: Host, wanted: list, lowest_port: int) -> None:
         if key in seen:
             problems.append("%s and %s are the same user" % (seen[key], one.name))
         seen[key] = one.name
+        for address in one.listen:
+            problems += _listen_problems(one.name, address, lowest_port)
+            other = listeners.setdefault(address, one.name)
+            if other != one.name:
+                problems.append("%s and %s both listen on %s" % (other, one.name, address))
         if one.data_root and not one.data_root.startswith("/"):
             problems.append("the data_root of %s, %s, is not absolute" % (one.name, one.data_root))
     problems = ["dockerd_rootless_users: %s." % problem for problem in problems]
@@ -244,6 +251,26 @@ def _check_input(host: Host, wanted: list, lowest_port: int) -> None:
             "dockerd_rootless_lowest_port: %d is no port from 0 to %d." % (lowest_port, PRIVILEGED)
         )
     _raise(problems)
+
+
+def _listen_problems(name: str, address: str, lowest_port: int) -> list[str]:
+    bare, port = address.rpartition(":")[::2]
+    try:
+        version = 6 if bare.startswith("[") and bare.endswith("]") else 4
+        good = ipaddress.ip_address(bare.strip("[]") if version == 6 else bare).version == version
+    except ValueError:
+        good = False
+    if not (good and port.isdecimal() and 0 < int(port) < 65536):
+        return [
+            "%s listens on %r, which is no address and port. Write them as in 0.0.0.0:2376 or"
+            " [::]:2376; names are not looked up" % (name, address)
+        ]
+    if int(port) < lowest_port:
+        return [
+            "%s listens on %s, and ports below %d are root's. Choose another, or lower"
+            " dockerd_rootless_lowest_port" % (name, address, lowest_port)
+        ]
+    return []
 
 
 def _refuse(host: Host, present: list, running: dict, exclusive: bool) -> None:
@@ -263,8 +290,8 @@ def _refuse(host: Host, present: list, running: dict, exclusive: bool) -> None:
             )
     problems += _range_problems(host, present)
     problems += [
-        "The daemon of %s has %d running containers, which would stop (%s). Set"
-        " dockerd_rootless_allow_container_stop: true to accept that."
+        "The daemon of %s has %d running containers, which would stop, or with live-restore run on"
+        " without it (%s). Set dockerd_rootless_allow_container_stop: true to accept that."
         % (name, len(containers), ", ".join(label for label, dummy in containers.values()))
         for name, containers in running.items()
         if containers
@@ -537,8 +564,9 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
     if host.stat(instance.state_directory):
         work.do("forget what was ours of it", work.host.remove_tree, instance.state_directory)
     sure = [one.data_root, instance.data_root]
-    places = dict.fromkeys([*sure, str(configured or ""), *ours.get("data", [])])
-    kept = [place for place in places if place and work.host.list(place)]
+    named = filter(None, [*sure, str(configured or ""), *ours.get("data", [])])
+    places = dict.fromkeys(map(host.resolve, named))
+    kept = [place for place in places if work.host.list(place)]
     for place in list(kept) if one.purge else []:
         if place in sure or _holds_docker(work.host, user, place):
             work.do("remove what is in %s" % place, _empty, host, instance, place)
@@ -563,8 +591,8 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
 
 def _holds_docker(host: Host, user: User, place: str) -> bool:
     """Whether a directory that the user named is a daemon's, and not the home or what is above."""
-    home, place = host.resolve(user.home), host.resolve(place)
-    return bool(host.stat(place + "/containers")) and not (home + "/").startswith(place + "/")
+    above = (host.resolve(user.home) + "/").startswith(place + "/")
+    return not above and bool(host.stat(place + "/containers"))
 
 
 def _empty(host: Host, instance: Instance, place: str) -> None:

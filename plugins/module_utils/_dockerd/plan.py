@@ -19,9 +19,8 @@ from .told import TLS_DIRECTIVES, activated, read_told, strings
 _WORDS = ("any", "localhost", "link-local", "multicast")  # that IPAddressAllow= knows
 # Where dockerd listens and whom it lets in: ours alone, whoever else has an opinion.
 LISTENING = ("hosts", *TLS_DIRECTIVES)
-UNIT_MODE = 0o644
-CONFIG_MODE = 0o644
-SECRET_MODE = 0o600  # for a daemon.json with a proxy's password in it
+FILE_MODE = 0o644
+SECRET_MODE = 0o600  # for a file with a proxy's password in it
 
 
 @dataclass(frozen=True)
@@ -349,10 +348,9 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
         before, status = host.read(path), host.stat(path)
     except FileNotFoundError:
         before, status = None, None
-    mode = UNIT_MODE
-    if path == plan.snapshot.told.config_path and after is not None:
-        text = after.decode("utf-8", "replace")
-        mode = CONFIG_MODE if redact(text) == text else SECRET_MODE
+    text = (after or b"").decode("utf-8", "replace")
+    mode = FILE_MODE if redact(text) == text else SECRET_MODE
+    if path == plan.snapshot.told.config_path:
         mode &= status.mode if status else mode
     user = plan.snapshot.instance.user
     if user.uid and (before, after) != (None, None):
@@ -366,15 +364,18 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
 
 def _check_place(host: Host, path: str, user: User) -> None:
     """Refuse a place in a user's home that is another's, such as behind a link to /etc."""
+    wanted = path
     while not host.stat(path):
         path = path.rpartition("/")[0]
-    owner = host.stat(path).uid
-    if owner != user.uid:
+    found = host.stat(path)
+    if found.uid != user.uid:
         raise Refused(
             "%s belongs to %s, or leads to what does, and the daemon of %s is told by files of its"
             " user. Give it to the user, or take it out of the way."
-            % (path, host.user(owner), user.name)
+            % (path, host.user(found.uid), user.name)
         )
+    if path != wanted and found.kind != "directory":
+        raise Refused("%s is no directory, and %s belongs below it." % (path, wanted))
 
 
 def _add_owner(plan: Plan, host: Host, owned: bool) -> None:
