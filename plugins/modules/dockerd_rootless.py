@@ -133,7 +133,7 @@ users:
       description: The name.
       type: str
     ready:
-      description: Whether a daemon can be set up.
+      description: Whether a daemon can be set up; false where that failed, too.
       type: bool
     uid:
       description: The number.
@@ -167,6 +167,11 @@ notes:
   returned: success
   type: list
   elements: str
+failures:
+  description:
+    - What went wrong, by user. The others are prepared, and all other values are returned, too.
+  returned: failure
+  type: dict
 problems:
   description: Everything that is wrong with the ground, where nothing was touched.
   returned: failure
@@ -231,14 +236,21 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.facts)
     for note in work.notes:
         module.warn(note)
-    module.exit_json(
-        changed=bool(work.done),
-        steps=work.done,
-        users=work.users,
-        notes=work.notes,
-        system_returns=work.system_returns,
-        diff=work.diff,
-    )
+    result = {
+        "changed": bool(work.done),
+        "steps": work.done,
+        "users": work.users,
+        "notes": work.notes,
+        "system_returns": work.system_returns,
+        "diff": work.diff,
+    }
+    if work.failures:
+        module.fail_json(
+            msg=" ".join("%s: %s" % pair for pair in work.failures.items()),
+            failures=work.failures,
+            **result,
+        )
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

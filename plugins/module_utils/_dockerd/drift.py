@@ -19,6 +19,16 @@ from .told import activated, strings
 RELOAD, RESTART = "reload", "restart"
 # The service cannot keep running while one of its sockets is made anew: both restart together.
 RESTART_TLS, RESTART_UNIX = "restart with docker-tls.socket", "restart with docker.socket"
+# What a reload sets back where it is no longer told. All else it leaves as it was, debug or an
+# insecure registry: moby daemon/reload.go, and reload() in cmd/dockerd/daemon.go.
+RESET = {
+    "authorization-plugins",
+    "features",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "network-diagnostic-port",
+}
 UPGRADED = "dockerd runs from a file that was replaced since, as by an upgrade"
 
 
@@ -137,7 +147,8 @@ def _directive_gaps(snapshot: Snapshot) -> list[Gap]:
     found = []
     for name in names:
         directive = DIRECTIVES.get(name)
-        if directive and directive.reloadable:
+        heard = name in told.data or name in RESET
+        if directive and directive.reloadable and heard:
             found.append(Gap("%s differs, which a reload applies" % name, RELOAD))
         else:
             found.append(Gap("%s differs, which dockerd reads at start only" % name, RESTART))

@@ -103,6 +103,7 @@ class Work:
     done: list[str] = field(default_factory=list)
     diff: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)  # user -> what went wrong
     system_returns: bool = False  # the system's daemon is given back
     users: list[dict] = field(default_factory=list)  # facts of those named, in their order
 
@@ -167,8 +168,9 @@ def prepare(
     """Prepare a host for the daemons of its users, and take away those that are to go.
 
     ``lowest_port`` is the first that users may publish; ``allow`` names the dangers that the
-    operator accepts. Raises Refused with nothing touched, and HostError where a step fails; the
-    next run goes on from there.
+    operator accepts. Raises Refused with nothing touched, and HostError where a step fails that all
+    users share; the next run goes on from there. What fails for one user is in ``failures``, and
+    leaves the others alone.
     """
     work = Work(host, check, read_record(host))
     if check:
@@ -216,10 +218,16 @@ def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: froze
             work.done.append("give %s subordinate ids, a manager at boot and a context" % one.name)
             continue
         user = host.known(one.name)
-        _settle_ranges(work, user)
-        _linger(work, user)
-        _context(work, user)
-    work.users += [_facts(host, one) for one in wanted]
+        try:
+            _settle_ranges(work, user)
+            _linger(work, user)
+            _context(work, user)
+        except HostError as error:
+            work.failures[user.name] = str(error)
+    work.users += [
+        _facts(host, one) if one.name not in work.failures else {"name": one.name, "ready": False}
+        for one in wanted
+    ]
     (_mask if exclusive else _unmask)(work, system)
     work.record()
 

@@ -53,7 +53,8 @@ class Journal:
     members: list | None = None  # group, members
     identity: list | None = None  # of the process that ran
     active: bool = False
-    containers: dict = field(default_factory=dict)  # id -> [name, pid]
+    containers: dict = field(default_factory=dict)  # that must survive: id -> [name, pid]
+    given_up: dict = field(default_factory=dict)  # that the operator lets stop
     live_restore: bool = False
     by_flag: bool = False  # live-restore, which then may not be in the file as well
     enable: bool = False  # the unit, which did not start at boot
@@ -168,13 +169,14 @@ def _ports_taken(plan: Plan, host: Host) -> list[str]:
         for listener in plan.snapshot.told.tcp
         if does.active(plan.snapshot.instance.tls_socket or plan.snapshot.instance.service)
     }
+    listen = "dockerd_rootless_users" if plan.snapshot.instance.rootless else "dockerd_listen"
     problems = []
     for listener in plan.candidate.told.tcp:
         inodes = does.ports.get(listener.port, set())
         if inodes and not inodes & does.descriptors and listener.port not in ours:
             problems.append(
-                "Port %d (%s) is taken by %s; stop it, or choose another port in dockerd_listen."
-                % (listener.port, listener.address, _holder(host, inodes))
+                "Port %d (%s) is taken by %s; stop it, or choose another port in %s."
+                % (listener.port, listener.address, _holder(host, inodes), listen)
             )
     return problems
 
@@ -235,13 +237,15 @@ def keep(plan: Plan, host: Host) -> Journal:
     instance, does = plan.snapshot.instance, plan.snapshot.does
     # Where live-restore cannot be, the operator has accepted that they stop; to write it into the
     # former file of a swarm node would keep even the former daemon from starting.
+    containers = {name: list(it) for name, it in does.containers.items()}
     given_up = does.swarm or instance.variable("allow_container_stop") in plan.dangers
     journal = Journal(
         inode=list(plan.inode[0]) if plan.inode else None,
         members=list(plan.members[:2]) if plan.members else None,
         identity=does.process.identity if does.process else None,
         active=does.answers,
-        containers={} if given_up else {name: list(it) for name, it in does.containers.items()},
+        containers={} if given_up else containers,
+        given_up=containers if given_up else {},
         live_restore=bool(does.info.get("LiveRestoreEnabled")),
         by_flag=plan.snapshot.told.flag("live-restore") is not None,
         config_path=plan.snapshot.told.config_path,
@@ -475,21 +479,25 @@ def await_answer(instance: Instance, host: Host, patience: float = 15.0) -> None
         time.sleep(0.1)
 
 
-def lost_containers(instance: Instance, host: Host, journal: Journal) -> list[str]:
+def lost_containers(
+    instance: Instance, host: Host, journal: Journal, given_up: bool = False
+) -> list[str]:
     """Names of containers that ran before and were stopped from outside since.
 
-    One that ended by itself, or was removed by its owner meanwhile, is not lost.
+    With ``given_up`` also those that the operator let stop. One that ended by itself, or was removed by its owner meanwhile, is not lost.
     """
     if journal.identity and journal.identity[0] != boot_id(host):
         return []  # the host was restarted meanwhile, which no container survives
+    watched = {**journal.containers, **(journal.given_up if given_up else {})}
     lost = []
-    for name, (label, pid) in journal.containers.items():
+    for name, (label, pid) in watched.items():
         status, body = host.get(instance.socket_path, "/containers/%s/json" % name)
         if status == 404:
             continue
         state = json.loads(body)["State"]
         if state.get("Running"):
-            if state.get("Pid") != pid:
+            # One that was let stop may have been started again by its restart policy.
+            if state.get("Pid") != pid and name in journal.containers:
                 lost.append(label)
         elif state.get("ExitCode") in STOPPED:
             lost.append(label)
@@ -552,7 +560,7 @@ def restore(instance: Instance, host: Host, journal: Journal, timeout: float) ->
         _systemctl(instance, host, "reload", instance.service)
         if kept:
             _await_live_restore(instance, host, False)
-        lost = lost_containers(instance, host, journal)
+        lost = lost_containers(instance, host, journal, True)
     elif instance.rootless:
         # Its unit starts it again and again, and there is nothing to come back to.
         _systemctl(instance, host, "stop", instance.service, check=False)
