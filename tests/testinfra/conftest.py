@@ -17,6 +17,13 @@ import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """With xdist, the tests of one host run one after the other, those of two side by side."""
+    for item in items:
+        if hasattr(item, "callspec"):
+            item.add_marker(pytest.mark.xdist_group(item.callspec.params["_testinfra_host"]))
+
+
 @pytest.fixture(scope="session")
 def inventory(request) -> str:
     """The inventory's path."""

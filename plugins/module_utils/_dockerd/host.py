@@ -546,6 +546,7 @@ class Host:
                 stderr=subprocess.PIPE,
                 timeout=timeout,
                 check=False,
+                cwd="/",  # ours may be closed to the user as whom a command runs
                 # Away from root's terminal, into which a user's program could type, tty_ioctl(4).
                 start_new_session=True,
                 env={**os.environ, "LC_ALL": "C", **(env or {})},

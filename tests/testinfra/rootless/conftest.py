@@ -82,12 +82,12 @@ def users() -> list:
 
 @pytest.fixture
 def rootless(harden, host):
-    """Run playbooks/harden.yml for these users."""
+    """Run the part of playbooks/harden.yml that is about these users."""
     limits = host.ansible.get_variables()["dockerd_options"]
 
     def run(users: list, *arguments: str, **variables: object):
         return harden(
-            *arguments,
+            *("--tags", "dockerd_rootless", *arguments),
             dockerd_rootless_users=users,
             dockerd_rootless_options=limits,
             **variables,
