@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,13 +16,18 @@ from pathlib import Path
 import pytest
 import testinfra
 from testinfra.utils.ansible_runner import AnsibleRunner
+from xdist.scheduler import LoadScopeScheduling
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """With xdist, the tests of one host run one after the other, those of two side by side."""
-    for item in items:
-        if hasattr(item, "callspec"):
-            item.add_marker(pytest.mark.xdist_group(item.callspec.params["_testinfra_host"]))
+class ByHost(LoadScopeScheduling):
+    """With --numprocesses: one host's tests in their order, those of two hosts side by side."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return re.search("ansible://([a-z0-9]+)", nodeid).group(1)
+
+
+def pytest_xdist_make_scheduler(config, log) -> ByHost:
+    return ByHost(config, log)
 
 
 @pytest.fixture(scope="session")

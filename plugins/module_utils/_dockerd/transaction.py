@@ -484,8 +484,8 @@ def lost_containers(
 ) -> list[str]:
     """Names of containers that ran before and were stopped from outside since.
 
-    With ``given_up`` also those that the operator let stop. One that ended by itself, or was removed
-    by its owner meanwhile, is not lost.
+    With ``given_up`` also those that the operator let stop. One that ended by itself, or was
+    removed by its owner meanwhile, is not lost.
     """
     if journal.identity and journal.identity[0] != boot_id(host):
         return []  # the host was restarted meanwhile, which no container survives
