@@ -438,6 +438,9 @@ def test_a_user_s_command_runs_without_root_and_its_environment_counts_for_nobod
         os.chmod("%s/home/%s" % (shared, name), 0o755)
     done = Host().run(rootless(NOBODY).command("id", PATH=shared + "/home"))
     assert (done.rc, done.out) == (0, "65534\n")
+    done = Host().run(rootless(NOBODY).command("env"), env={"TOKEN": "s3cret"})
+    assert "XDG_RUNTIME_DIR=/run/user/65534" in done.out
+    assert "TOKEN" not in done.out
 
 
 def test_a_command_has_no_terminal_to_type_into():
@@ -458,8 +461,20 @@ def test_threads_have_rights_of_their_own(shared):
 
 @root_only
 def test_our_own_state_is_not_the_users(monkeypatch, shared):
-    monkeypatch.setattr(Host, "PRIVATE", shared + "/root/")
-    seen = Host().seen_by(NOBODY)
-    assert seen.read(shared + "/root/secret") == b"secret"
-    with pytest.raises(HostError):
-        seen.read(shared + "/root/../home/link/secret")
+    monkeypatch.setattr(Host, "PRIVATE", shared + "/")
+    seen, theirs = Host().seen_by(NOBODY), "%s/%d" % (shared, NOBODY.uid)
+    os.rename(shared + "/root", theirs)
+    assert seen.read(theirs + "/secret") == b"secret"
+    os.makedirs(shared + "/home/a/b")
+    os.symlink(shared + "/home/a/b", shared + "/home/c")
+    os.makedirs("%s/home/%d" % (shared, NOBODY.uid))
+    os.symlink(theirs + "/secret", "%s/home/%d/x" % (shared, NOBODY.uid))
+    for path in (
+        "%s/../home/%d/x" % (theirs, NOBODY.uid),
+        "%s/home/c/../../../%d/secret" % (shared, NOBODY.uid),
+        "%s/home/c/../../%d/x" % (shared, NOBODY.uid),
+        "%s/./%d/secret" % (shared, NOBODY.uid),
+        "%s//%d/secret" % (shared, NOBODY.uid),
+    ):
+        with pytest.raises((HostError, FileNotFoundError)):
+            seen.read(path)

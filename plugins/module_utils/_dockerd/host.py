@@ -176,7 +176,7 @@ class Host:
     ``viewer`` is the user whose rights files and sockets are opened with, None for our own.
     """
 
-    PRIVATE = "/var/lib/hardened-docker/"  # root's business, whoever the daemon belongs to
+    PRIVATE = "/var/lib/hardened-docker/"  # root's business; below it what is of a user's daemon
 
     def __init__(self, root: str = "/", viewer: User | None = None) -> None:
         self.root = os.path.abspath(root)
@@ -197,8 +197,7 @@ class Host:
 
     @contextmanager
     def _rights(self, path: str) -> Iterator[None]:
-        private = posixpath.normpath(path).startswith(self.PRIVATE)
-        if not self.viewer or private:
+        if not self.viewer or self._is_state(path, self.viewer):
             yield
             return
         group, user = _LIBC.setfsgid(self.viewer.gid), _LIBC.setfsuid(self.viewer.uid)
@@ -209,6 +208,14 @@ class Host:
         finally:
             _LIBC.setfsuid(user)
             _LIBC.setfsgid(group)
+
+    def _is_state(self, path: str, viewer: User) -> bool:
+        """Whether this is what we keep of the viewer's daemon, word for word.
+
+        The way there holds nothing of a user's; with .. it could, behind a link.
+        """
+        ours = "%s%d/" % (self.PRIVATE, viewer.uid)
+        return (path + "/").startswith(ours) and ".." not in path.split("/")
 
     @property
     def live(self) -> bool:

@@ -26,6 +26,8 @@ SYSTEM_UNITS = (
 )
 
 
+# What systemd gives services, systemd.exec(5).
+SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ROOT = User("root", 0, 0, "/root")
 
 
@@ -60,13 +62,14 @@ class Instance:
         """A command with the rights of the daemon's owner, who may have a hand in ``environment``.
 
         It counts only once root is left behind: with PATH or LD_PRELOAD runuser would run the
-        user's code as root.
+        user's code as root. Nothing of root's own, such as the tokens of a run, goes the other way.
         """
         words = ["%s=%s" % pair for pair in environment.items()]
         if not self.rootless:
             return ["env", *words, *argv] if words else [*argv]
+        clean = ["env", "--ignore-environment", "LC_ALL=C", "PATH=%s" % SERVICE_PATH]
         owner = ["runuser", "--user=%s" % self.user.name, "--", "env"]
-        return [*owner, "XDG_RUNTIME_DIR=%s" % self.runtime, *words, *argv]
+        return [*clean, *owner, "XDG_RUNTIME_DIR=%s" % self.runtime, *words, *argv]
 
     def systemctl(self, *words: str) -> list[str]:
         """systemctl for the manager that runs the daemon; root's is not that of its users."""

@@ -95,8 +95,9 @@ def engine(snapshot: Snapshot | None) -> dict:
     if snapshot is None:
         return {"version": "", "running": None, "containers": None, "listeners": []}
     does = snapshot.does
+    running = does.info.get("ServerVersion") if does else None
     return {
-        "version": snapshot.told.version_text,
+        "version": str(running or snapshot.told.version_text),
         "running": does.answers if does else None,
         "containers": len(does.containers) if does and does.answers else None,
         "listeners": [findings.redact(listener.address) for listener in snapshot.told.tcp],

@@ -16,7 +16,8 @@ from . import flags, logopts, rules
 from .addresses import SPACE
 from .errors import HostError
 from .host import Host
-from .told import SERVICE_PATH, Told
+from .instance import SERVICE_PATH
+from .told import Told
 
 # cmd/dockerd/daemon.go since 25.0: what DOCKER_MIN_API_VERSION may be, by engine.
 _OLDEST_API = (1, 24)

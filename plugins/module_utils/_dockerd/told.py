@@ -15,12 +15,10 @@ from .addresses import SPACE
 from .directives import DIRECTIVES, parse_version
 from .errors import HostError
 from .host import Host
-from .instance import Instance
+from .instance import SERVICE_PATH, Instance
 
 TLS_DIRECTIVES = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
 _TLS_FILES = {"tlscacert": "ca.pem", "tlscert": "cert.pem", "tlskey": "key.pem"}
-# systemd.exec(5): the search path a service has where its unit says nothing.
-SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What docker.service runs as moby contrib/init/systemd and Debian have it.
 STOCK = ("/usr/bin/dockerd", "-H", "fd://", "--containerd=/run/containerd/containerd.sock")
 ROOTLESS = "dockerd-rootless.sh"
