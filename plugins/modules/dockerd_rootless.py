@@ -182,8 +182,9 @@ problems:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._dockerd.errors import DockerdError
-from ..module_utils._dockerd.groundwork import Wanted, prepare
+from ..module_utils._dockerd.groundwork import prepare
 from ..module_utils._dockerd.host import Host
+from ..module_utils._dockerd.wanted import Wanted
 
 
 def main() -> None:

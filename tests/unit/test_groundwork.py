@@ -10,8 +10,8 @@ import os
 import pytest
 from _dockerd import ground, groundwork, instance
 from _dockerd.errors import Refused, RolledBack
-from _dockerd.groundwork import Wanted
 from _dockerd.host import Result
+from _dockerd.wanted import Wanted
 from conftest import Directory
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to their users")
@@ -177,20 +177,33 @@ def join(name, uid):
             (lambda machine: None, [Wanted("fine"), Wanted(name)], "%r is no name" % name)
             for name in ("", "no body", "-x", "New.User", "a/b", "7")
         ),
-        (
-            lambda machine: None,
-            [Wanted("alice", data_root="docker")],
-            "data_root of alice, docker, is not absolute",
-        ),
         *(
             (lambda machine: None, [Wanted("alice", listen=(address,))], "no address and port")
-            for address in ("2390", "web1:2390", "[::1:5", "::1:5", "0.0.0.0:0", "0.0.0.0:70000")
+            for address in (
+                *("2390", "web1:2390", "[::1:5", "::1:5", "[[::1]]:5", "[fe80::1%eth0]:5"),
+                *("0.0.0.0:0", "0.0.0.0:70000", "0.0.0.0:\u0662390", ":2390", "[127.0.0.1]:5"),
+            )
+        ),
+        *(
+            (lambda machine: None, [Wanted("alice", data_root=place)], "no directory of its own")
+            for place in ("docker", "/", "/home", "/home/alice", "/home/alice/x/..", "//")
+        ),
+        *(
+            (lambda machine: None, [Wanted("carol", shell=shell)], "is no absolute path")
+            for shell in ("bash", "/bin/sh:", "/bin/s h", "")
         ),
         (lambda machine: None, [Wanted("alice", listen=("[::]:443",))], "ports below 1024 are"),
-        (
-            lambda machine: None,
-            [Wanted(name, listen=("0.0.0.0:2377",)) for name in ("alice", "carol")],
-            "alice and carol both listen on 0.0.0.0:2377",
+        *(
+            (
+                lambda machine: None,
+                [Wanted("alice", listen=(one,)), Wanted("carol", listen=(other,))],
+                "alice and carol both listen on",
+            )
+            for one, other in (
+                ("0.0.0.0:2377", "0.0.0.0:2377"),
+                ("0.0.0.0:2377", "127.0.0.1:2377"),
+                ("192.0.2.1:2377", "[::]:2377"),
+            )
         ),
         (put("/etc/subuid", "bob:1:2\n" * (1 << 20)), ALICE, "/etc/subuid is .* bytes, more than"),
         (put("/etc/subuid", "alice:5:70000\nbob:6:1\n"), ALICE, "lines 1 and 2 both hold"),

@@ -257,6 +257,14 @@ def test_run_tells_what_went_wrong():
     assert live.run(["true", "\0"]).rc == 127
     slow = live.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.2)
     assert (slow.rc, slow.words) == (124, "%s did not end within 0.2 seconds" % sys.executable)
+    begun = time.monotonic()
+    assert live.run(["cat", "/dev/zero"], timeout=60).rc == 124
+    # What it started does not go on, nor keep us waiting.
+    assert live.run(["sh", "-c", "sleep 60 & exec cat /dev/zero >&2"], timeout=60).rc == 124
+    assert time.monotonic() - begun < 30
+    assert live.run(["sh", "-c", "exec >&- 2>&-; sleep 60"], timeout=0.2).rc == 124
+    long = live.run(["head", "--bytes=1000000", "/dev/zero"])
+    assert (long.rc, len(long.out)) == (0, 1000000)
 
 
 def test_the_lock_is_held_until_the_block_ends(empty):

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import ipaddress
 import json
-import re
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Callable, Iterator
 
 from . import config, ground, ranges
-from .does import read_does
+from .does import data_root, read_does
 from .errors import HostError, Refused, RolledBack
 from .host import Host, User
 from .instance import ROOT, Instance, rootless
 from .snapshot import read_manifest
 from .told import read_told
+from .wanted import PRIVILEGED, Wanted, problems
 
 STATE = "/var/lib/hardened-docker/rootless"
 MANIFEST = STATE + "/manifest.json"
@@ -35,11 +34,7 @@ SYSCTL = "/etc/sysctl.d/90-hardened-docker-rootless.conf"
 APPARMOR = "/etc/apparmor.d/hardened-rootlesskit"
 RESTRICTED = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 PORT_START = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-PRIVILEGED = 1024  # the kernel's own ip_unprivileged_port_start
 CONTEXT = "rootless"
-# Names that a user may have, and those that useradd(8) gives. What is all digits is a number.
-NAME = re.compile(r"(?![0-9]+$)[^-\s:/][^\s:/]*")
-NEW_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 HEAD = "# Managed by hardened.docker, role dockerd_rootless.\n"
 UNIT_TEXT = (
     HEAD
@@ -69,19 +64,6 @@ KillMode=mixed
 WantedBy=default.target
 """
 )
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A user as the operator wants it."""
-
-    name: str
-    absent: bool = False
-    create: bool = True
-    shell: str = "/bin/bash"
-    data_root: str = ""  # where the containers lie, if not below the home
-    purge: bool = False  # of an absent user the containers, too
-    listen: tuple = ()  # addresses and ports
 
 
 @dataclass
@@ -192,7 +174,7 @@ def read_record(host: Host) -> Manifest:
 
 def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: frozenset) -> None:
     host = work.host
-    _check_input(host, wanted, lowest_port)
+    _raise(problems(host, wanted, lowest_port))
     present = [one for one in wanted if not one.absent]
     gone = [one for one in wanted if one.absent and host.uid(one.name) is not None]
     stop = "dockerd_rootless_allow_container_stop"
@@ -235,76 +217,30 @@ def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: froze
 # -- before anything is touched
 
 
-def _check_input(host: Host, wanted: list, lowest_port: int) -> None:
-    """Refuse what is wrong whatever the host has."""
-    problems, seen, listeners = [], {}, {}
-    for one in wanted:
-        uid = host.uid(one.name) if NAME.fullmatch(one.name) else None
-        if not (NAME if uid is not None or one.absent else NEW_NAME).fullmatch(one.name):
-            problems.append("%r is no name of a user, useradd(8)" % one.name)
-        key = one.name if uid is None else uid
-        if key in seen:
-            problems.append("%s and %s are the same user" % (seen[key], one.name))
-        seen[key] = one.name
-        for address in one.listen:
-            problems += _listen_problems(one.name, address, lowest_port)
-            other = listeners.setdefault(address, one.name)
-            if other != one.name:
-                problems.append("%s and %s both listen on %s" % (other, one.name, address))
-        if one.data_root and not one.data_root.startswith("/"):
-            problems.append("the data_root of %s, %s, is not absolute" % (one.name, one.data_root))
-    problems = ["dockerd_rootless_users: %s." % problem for problem in problems]
-    if not 0 <= lowest_port <= PRIVILEGED:
-        problems.append(
-            "dockerd_rootless_lowest_port: %d is no port from 0 to %d." % (lowest_port, PRIVILEGED)
-        )
-    _raise(problems)
-
-
-def _listen_problems(name: str, address: str, lowest_port: int) -> list[str]:
-    bare, port = address.rpartition(":")[::2]
-    try:
-        version = 6 if bare.startswith("[") and bare.endswith("]") else 4
-        good = ipaddress.ip_address(bare.strip("[]") if version == 6 else bare).version == version
-    except ValueError:
-        good = False
-    if not (good and port.isdecimal() and 0 < int(port) < 65536):
-        return [
-            "%s listens on %r, which is no address and port. Write them as in 0.0.0.0:2376 or"
-            " [::]:2376; names are not looked up" % (name, address)
-        ]
-    if int(port) < lowest_port:
-        return [
-            "%s listens on %s, and ports below %d are root's. Choose another, or lower"
-            " dockerd_rootless_lowest_port" % (name, address, lowest_port)
-        ]
-    return []
-
-
 def _refuse(host: Host, present: list, running: dict, exclusive: bool) -> None:
     """Refuse what this host cannot carry, or what would stop containers."""
-    problems = ground.problems(host) if present else []
-    problems += _unmaskable(host) if exclusive else []
+    found = ground.problems(host) if present else []
+    found += _unmaskable(host) if exclusive else []
     for one in present:
         if host.uid(one.name) is not None:
-            problems += ground.user_problems(host, host.known(one.name), one.data_root)
+            found += ground.user_problems(host, host.known(one.name), one.data_root)
         elif one.create:
             home = "/home/%s" % one.name
-            problems += ground.home_problems(host, one.name, one.data_root or home)
+            found += ground.home_problems(host, one.name, one.data_root or home)
         else:
-            problems.append(
+            found.append(
                 "%s is no user of this host, and is not to be made. Make the user, or set create:"
                 " true in dockerd_rootless_users." % one.name
             )
-    problems += _range_problems(host, present)
-    problems += [
+    found += _range_problems(host, present)
+    found += [
         "The daemon of %s has %d running containers, which would stop, or with live-restore run on"
         " without it (%s). Set dockerd_rootless_allow_container_stop: true to accept that."
         % (name, len(containers), ", ".join(label for label, dummy in containers.values()))
         for name, containers in running.items()
         if containers
     ]
-    _raise(problems)
+    _raise(found)
 
 
 def _raise(problems: list[str]) -> None:
@@ -552,19 +488,16 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
     """The daemon of a user, its files and its ground; the account and what was not ours stay."""
     instance, ours = rootless(user), work.manifest.users.get(user.name, {})
     host = work.host.seen_by(user)
-    configured = read_told(instance, host).setting("data-root")
+    told = read_told(instance, host)
+    root = data_root(instance, told, read_does(instance, host, told))
     _stop(work, instance)
     manifest = read_manifest(instance, host)
     for path in manifest.files:
-        if path != instance.config_path:
+        if path != told.config_path:
             work.put(path, None, user)
-    try:
-        told = config.parse(host.optional(instance.config_path) or b"")
-    except config.ConfigError:
-        told = None
-    if told is not None and manifest.owned:
+    if told.document is not None and manifest.owned:
         left = config.merge(told.data, {}, manifest.owned).data
-        work.put(instance.config_path, config.render(left) if left else None, user)
+        work.put(told.config_path, config.render(left) if left else None, user)
     tls = tls_directory(user)
     for name in host.list(tls) if ours else []:
         work.do("remove %s/%s" % (tls, name), host.remove, "%s/%s" % (tls, name))
@@ -572,7 +505,7 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
     if host.stat(instance.state_directory):
         work.do("forget what was ours of it", work.host.remove_tree, instance.state_directory)
     sure = [one.data_root, instance.data_root]
-    named = filter(None, [*sure, str(configured or ""), *ours.get("data", [])])
+    named = filter(None, [*sure, root, *ours.get("data", [])])
     places = dict.fromkeys(map(host.resolve, named))
     kept = [place for place in places if work.host.list(place)]
     for place in list(kept) if one.purge else []:

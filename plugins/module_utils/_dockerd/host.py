@@ -19,14 +19,16 @@ import grp
 import os
 import posixpath
 import pwd
+import selectors
 import shutil
+import signal
 import socket
 import ssl
 import stat
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Callable, Iterable, Iterator
@@ -151,6 +153,41 @@ class _UnixConnection(HTTPConnection):
         self.sock = _PunctualSocket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.until = self._until
         self.sock.connect(self._path)
+
+
+def _run(argv: list[str], given, timeout: float, env: dict) -> Result:
+    """Run a command to its end. Raises OSError, ValueError or subprocess.TimeoutExpired."""
+    until = time.monotonic() + timeout
+    process = subprocess.Popen(
+        argv,
+        stdin=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",  # ours may be closed to the user as whom a command runs
+        # Away from root's terminal, into which a user's program could type, tty_ioctl(4).
+        start_new_session=True,
+        env=env,
+    )
+    said = {process.stdout: b"", process.stderr: b""}
+    with process, selectors.DefaultSelector() as selector:
+        for pipe in said:
+            selector.register(pipe, selectors.EVENT_READ)
+        try:
+            while selector.get_map():
+                ready = selector.select(max(0.0, until - time.monotonic()))
+                for key in [key for key, dummy in ready]:
+                    data = os.read(key.fd, READ_LIMIT)
+                    said[key.fileobj] += data
+                    if not data:
+                        selector.unregister(key.fileobj)
+                if not ready or sum(map(len, said.values())) > READ_LIMIT:
+                    raise subprocess.TimeoutExpired(argv, timeout)
+            process.wait(max(0.1, until - time.monotonic()))
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Result(process.returncode, *(text.decode("utf-8", "replace") for text in said.values()))
 
 
 # File-system ids: what the kernel asks of whoever opens a file or connects to a socket. They are
@@ -356,12 +393,9 @@ class Host:
 
     def users(self) -> list[User]:
         """Those of /etc/passwd, and on a live host those that are logged in from elsewhere."""
-        found = {}
-        for line in (self.optional("/etc/passwd") or b"").decode("utf-8", "replace").splitlines():
-            fields = line.split(":")
-            if len(fields) >= 6 and fields[2].isdecimal() and fields[3].isdecimal():
-                user = User(fields[0], int(fields[2]), int(fields[3]), fields[5])
-                found.setdefault(user.uid, user)  # of two with one uid the first, getpwuid(3)
+        found: dict = {}
+        for user in self._accounts():
+            found.setdefault(user.uid, user)  # of two with one uid the first, getpwuid(3)
         for uid in map(int, filter(str.isdecimal, self.list("/run/user") if self.live else [])):
             name = self._look_up("passwd", 2, str(uid), 0)
             if uid not in found and name:
@@ -369,9 +403,15 @@ class Host:
                 found[uid] = User(name, uid, entry.pw_gid, entry.pw_dir)
         return list(found.values())
 
+    def _accounts(self) -> Iterator[User]:
+        for line in (self.optional("/etc/passwd") or b"").decode("utf-8", "replace").splitlines():
+            fields = line.split(":")
+            if len(fields) >= 6 and fields[2].isdecimal() and fields[3].isdecimal():
+                yield User(fields[0], int(fields[2]), int(fields[3]), fields[5])
+
     def known(self, name: str) -> User:
         """The user of that name, wherever users come from. Raises Refused where there is none."""
-        found = next((user for user in self.users() if user.name == name), None)
+        found = next((user for user in self._accounts() if user.name == name), None)
         if not found and self.uid(name) is not None and self.live:
             entry = pwd.getpwnam(name)
             found = User(name, entry.pw_uid, entry.pw_gid, entry.pw_dir)
@@ -541,32 +581,21 @@ class Host:
         """Run a command without a shell.
 
         ``timeout`` is in seconds; rc is 127 where the command is missing, 124 where it takes
-        too long.
+        too long, or says more than :data:`READ_LIMIT` bytes.
         """
         if not self.live:
             return Result(127, "", "commands run on a live host only")
         try:
-            done = subprocess.run(
-                argv,
-                input=standard_input,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                timeout=timeout,
-                check=False,
-                cwd="/",  # ours may be closed to the user as whom a command runs
-                # Away from root's terminal, into which a user's program could type, tty_ioctl(4).
-                start_new_session=True,
-                env={**os.environ, "LC_ALL": "C", **(env or {})},
-            )
+            with tempfile.TemporaryFile() as given:
+                given.write(standard_input)
+                given.seek(0)
+                if self.viewer:
+                    os.fchown(given.fileno(), self.viewer.uid, self.viewer.gid)  # for /dev/stdin
+                return _run(argv, given, timeout, {**os.environ, "LC_ALL": "C", **(env or {})})
         except subprocess.TimeoutExpired:
             return Result(124, "", "%s did not end within %g seconds" % (argv[0], timeout))
         except (OSError, ValueError) as error:
             return Result(127, "", "%s: %s" % (argv[0], _why(error)))
-        return Result(
-            done.returncode,
-            done.stdout.decode("utf-8", "replace"),
-            done.stderr.decode("utf-8", "replace"),
-        )
 
     def get(self, path: str, url: str, timeout: float = 5) -> tuple[int, bytes]:
         """An HTTP GET over a unix socket: the status and the body.

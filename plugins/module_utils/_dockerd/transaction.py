@@ -212,18 +212,12 @@ def _validate(plan: Plan, host: Host) -> list[str]:
         if flag.directive not in ("config-file", "userns-remap")
         for word in flag.words
     ]
-    instance, path, environment = plan.snapshot.instance, "/dev/stdin", told.environment
-    if instance.rootless:
-        # From a file: root's standard input is not the user's to open.
-        user, path, environment = instance.user, instance.runtime + "/.dockerd-candidate.json", {}
-        host.write(path, config.render(data), 0o600, user.uid, user.gid)
+    instance, path = plan.snapshot.instance, "/dev/stdin"
     answer = host.run(
         [*dockerd(instance, told), *flags, "--validate", "--config-file", path],
         standard_input=config.render(data),
-        env=environment,
+        env={} if instance.rootless else told.environment,
     )
-    if instance.rootless:
-        host.remove(path)
     if answer.rc == 0:
         return []
     return ["dockerd --validate: %s." % answer.words.replace(path, told.config_path)]
