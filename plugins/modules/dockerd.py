@@ -252,6 +252,8 @@ def main() -> None:
         )
     except DockerdError as error:
         module.fail_json(msg=str(error), **error.facts)
+    for note in outcome.plan.notes:
+        module.warn(note)
     module.exit_json(diff=diff(outcome.plan), **result(outcome))
 
 

@@ -269,6 +269,27 @@ def test_what_is_ours_goes_with_the_last_user(machine):
     assert groundwork.prepare(machine, [Wanted("alice", absent=True)]).done == []
 
 
+def test_a_user_who_was_deleted_leaves_nothing(machine):
+    groundwork.prepare(machine, [*ALICE, Wanted("carol")])
+    state = instance.rootless(machine.known("carol")).manifest_path
+    machine.put(state, "{}")
+    passwd = machine.text("/etc/passwd")
+    machine.put("/etc/passwd", passwd.partition("carol")[0])
+    work = groundwork.prepare(machine, [*ALICE, Wanted("carol", absent=True)])
+    assert len(work.done) == 2
+    assert not machine.stat(state)
+    assert machine.list(ground.LINGER) == ["alice"]
+    assert groundwork.prepare(machine, [*ALICE, Wanted("carol", absent=True)]).done == []
+
+
+def test_who_cannot_go_leaves_the_others_alone(machine):
+    groundwork.prepare(machine, ALICE)
+    machine.fails = "loginctl disable-linger alice"
+    work = groundwork.prepare(machine, [Wanted("alice", absent=True), Wanted("carol")])
+    assert list(work.failures) == ["alice"]
+    assert work.users[1]["ready"]
+
+
 def test_ids_stay_while_containers_belong_to_them(machine):
     groundwork.prepare(machine, ALICE)
     data = instance.rootless(machine.known("alice")).data_root

@@ -183,17 +183,20 @@ def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: froze
     stopped = {**running, "the system": system} if stop not in allow else {}
     _refuse(host, present, stopped, exclusive)
     for one in wanted:
-        if one in gone:
-            _take_away(work, host.known(one.name), one)
-        elif one.absent:
-            work.manifest.users.pop(one.name, None)
+        try:
+            if one in gone:
+                _take_away(work, host.known(one.name), one)
+            elif one.absent:
+                _forget_deleted(work, one.name)
+        except HostError as error:
+            work.failures[one.name] = str(error)
     stay = set(work.manifest.users) | {one.name for one in present}
     stay -= {one.name for one in wanted if one.absent}
     for one in present:
         if host.uid(one.name) is None:
             words = ("--create-home", "--user-group", "--shell", one.shell, one.name)
             work.run("make the user %s" % one.name, "useradd", *words)
-        work.own(one.name)
+        work.own(one.name, uid=host.uid(one.name))
     _share(work, bool(stay), lowest_port)
     for one in present:
         if host.uid(one.name) is None:  # predicted
@@ -528,6 +531,18 @@ def _take_away(work: Work, user: User, one: Wanted) -> None:
                 left = ranges.without(text, user.name, ours["start"])
                 work.put(path, left.encode("utf-8", "surrogateescape"))
     work.manifest.users.pop(user.name, None)
+
+
+def _forget_deleted(work: Work, name: str) -> None:
+    """What userdel(8) leaves; who has the number next must not inherit it."""
+    host, uid = work.host, work.manifest.users.get(name, {}).get("uid")
+    linger = "%s/%s" % (ground.LINGER, name)
+    if name in work.manifest.users and host.stat(linger):
+        work.do("remove %s" % linger, host.remove, linger)
+    state = rootless(User(name, uid, uid, "")).state_directory if uid else ""
+    if state and host.stat(state) and uid not in [user.uid for user in host.users()]:
+        work.do("forget what was ours of %s" % name, host.remove_tree, state)
+    work.manifest.users.pop(name, None)
 
 
 def _holds_docker(host: Host, user: User, place: str) -> bool:

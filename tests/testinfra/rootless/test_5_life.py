@@ -92,6 +92,31 @@ def test_no_program_of_a_user_runs_as_root(rootless, users, host, bob, line):
     assert ran == {str(bob.uid)}
 
 
+# Word for word the path leads to what is root's own, and for the kernel behind a link of bob's.
+ASTRAY = """
+mkdir -p /home/bob/1/2/3 /home/bob/var/lib/hardened-docker/$(id -u bob)
+ln -s /home/bob/1/2/3 /home/bob/l
+ln -s /etc/profile.d/bob.sh /home/bob/var/lib/hardened-docker/$(id -u bob)/x
+chown -hR bob: /home/bob/1 /home/bob/l /home/bob/var
+printf '[Service]\\nExecStart=\\nExecStart=%s --config-file %s\\n' \
+  /usr/share/docker.io/contrib/dockerd-rootless.sh \
+  /home/bob/l/../../../var/lib/hardened-docker/$(id -u bob)/x \
+  > /home/bob/.config/systemd/user/docker.service.d/test.conf
+"""
+
+
+def test_no_path_of_a_user_s_has_root_s_rights(rootless, users, host):
+    host.check_output("sh -c %s", ASTRAY)
+    try:
+        ended = rootless(users)
+        assert not host.file("/etc/profile.d/bob.sh").exists
+    finally:
+        host.check_output("rm -r /home/bob/1 /home/bob/l /home/bob/var")
+        host.check_output("rm /home/bob/.config/systemd/user/docker.service.d/test.conf")
+    assert ended.rc != 0
+    assert rootless(users).rc == 0
+
+
 def test_a_file_in_a_group_of_the_user_s_comes_back(rootless, users, host, bob):
     """The rights of a user do not give a file to a group that the user is in by root's grace."""
     path = "/home/bob/.config/docker/daemon.json"
