@@ -282,6 +282,19 @@ def test_a_user_who_was_deleted_leaves_nothing(machine):
     assert groundwork.prepare(machine, [*ALICE, Wanted("carol", absent=True)]).done == []
 
 
+def test_a_daemon_that_cannot_be_asked_is_left_and_the_others_are_served(machine, monkeypatch):
+    groundwork.prepare(machine, ALICE)
+
+    def ask(_host, one):
+        raise Refused("%s runs and cannot be asked" % one.name)
+
+    monkeypatch.setattr(groundwork, "_containers", ask)
+    work = groundwork.prepare(machine, [Wanted("alice", absent=True), Wanted("carol")])
+    assert work.failures == {"alice": "user:alice runs and cannot be asked"}
+    assert "alice:165536:65536" in machine.text("/etc/subuid")
+    assert work.users[1]["ready"]
+
+
 def test_who_cannot_go_leaves_the_others_alone(machine):
     groundwork.prepare(machine, ALICE)
     machine.fails = "loginctl disable-linger alice"

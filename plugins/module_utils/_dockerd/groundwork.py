@@ -178,15 +178,20 @@ def _prepare(work: Work, wanted, lowest_port: int, exclusive: bool, allow: froze
     present = [one for one in wanted if not one.absent]
     gone = [one for one in wanted if one.absent and host.uid(one.name) is not None]
     stop = "dockerd_rootless_allow_container_stop"
-    running = {one.name: _containers(host, rootless(host.known(one.name))) for one in gone}
+    running: dict = {}
+    for one in gone:
+        try:
+            running[one.name] = _containers(host, rootless(host.known(one.name)))
+        except Refused as error:
+            work.failures[one.name] = str(error)
     system = _containers(host, Instance()) if exclusive else {}
     stopped = {**running, "the system": system} if stop not in allow else {}
     _refuse(host, present, stopped, exclusive)
     for one in wanted:
         try:
-            if one in gone:
+            if one.name in running:
                 _take_away(work, host.known(one.name), one)
-            elif one.absent:
+            elif one.absent and one not in gone:
                 _forget_deleted(work, one.name)
         except HostError as error:
             work.failures[one.name] = str(error)
@@ -322,11 +327,11 @@ def _share(work: Work, stay: bool, lowest_port: int) -> None:
             )
     if _file(work, APPARMOR, profile, stay and (restricted or kept)):
         work.run("load the profile", "apparmor_parser", "--replace", "--write-cache", APPARMOR)
-    unmaskedports = stay and lowest_port < PRIVILEGED
-    if _file(work, SYSCTL, port, unmaskedports) or (
-        unmaskedports and ground.text(host, PORT_START).strip() != str(lowest_port)
+    open_ports = stay and lowest_port < PRIVILEGED
+    if _file(work, SYSCTL, port, open_ports) or (
+        open_ports and ground.text(host, PORT_START).strip() != str(lowest_port)
     ):
-        start = lowest_port if unmaskedports else PRIVILEGED
+        start = lowest_port if open_ports else PRIVILEGED
         setting = "net.ipv4.ip_unprivileged_port_start=%d" % start
         work.run("set %s" % setting, "sysctl", "--write", setting)
 
