@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 from _dockerd import ranges
 from _dockerd.errors import Refused
@@ -92,6 +94,39 @@ def test_what_is_settled_stays(subuid, subgid):
 def test_a_line_is_read_as_newuidmap_reads_it(line, expected):
     found = ranges.parse("# first\n" + line + "\n")
     assert [one[1:] for one in found] == ([(*expected, 2)] if expected else [])
+
+
+# shadow's lib/subordinateio.c in the C library's own terms.
+STRTOUL = ctypes.CDLL(None).strtoul
+STRTOUL.restype, STRTOUL.argtypes = (
+    ctypes.c_ulong,
+    [ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_int],
+)
+
+
+def number(field):
+    """What shadow makes of a field; None where it makes nothing of it."""
+    raw, end = ctypes.create_string_buffer(field.encode()), ctypes.c_char_p()
+    found = STRTOUL(ctypes.cast(raw, ctypes.c_char_p), ctypes.byref(end), 0)
+    return found if field and not end.value else None
+
+
+def as_shadow_reads(text):
+    for line in text.split("\n"):
+        fields = line.split(":")[:3]
+        if len(fields) == 3 and all(fields):
+            start, count = map(number, fields[1:])
+            if start is not None and count:
+                yield fields[0], start, count
+
+
+FIELD = st.text("0123456789abxX \t+\v\f\r", max_size=5) | st.integers(0, 99).map(hex)
+ODD = st.builds(":".join, st.lists(FIELD | st.sampled_from(["alice", ""]), max_size=5))
+
+
+@given(st.lists(ODD | LINES, max_size=4).map("\n".join))
+def test_lines_are_read_as_the_c_library_reads_them(text):
+    assert [one[:3] for one in ranges.parse(text)] == list(as_shadow_reads(text))
 
 
 @given(FILES)
