@@ -70,6 +70,13 @@ def test_directives(host, running_data, told, need):
     assert needs(seen) == need
 
 
+def test_what_a_reload_would_leave_live_is_named(host):
+    seen = running(host)
+    seen.read = replace(seen.read, data={"debug": True})
+    (gap,) = drift.gaps(seen)
+    assert gap.what == "debug is told no more, which a reload passes over"
+
+
 def test_a_file_that_broke_after_the_start_is_a_gap(host):
     host.put(CONFIG, "{")
     seen = running(host)

@@ -258,7 +258,8 @@ def test_run_tells_what_went_wrong():
     slow = live.run([sys.executable, "-c", "import time; time.sleep(9)"], timeout=0.2)
     assert (slow.rc, slow.words) == (124, "%s did not end within 0.2 seconds" % sys.executable)
     begun = time.monotonic()
-    assert live.run(["cat", "/dev/zero"], timeout=60).rc == 124
+    endless = live.run(["cat", "/dev/zero"], timeout=60)
+    assert (endless.rc, endless.words) == (124, "cat said more than 4194304 bytes")
     # What it started does not go on, nor keep us waiting.
     assert live.run(["sh", "-c", "sleep 60 & exec cat /dev/zero >&2"], timeout=60).rc == 124
     assert time.monotonic() - begun < 30

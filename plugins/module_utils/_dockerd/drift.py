@@ -147,9 +147,10 @@ def _directive_gaps(snapshot: Snapshot) -> list[Gap]:
     found = []
     for name in names:
         directive = DIRECTIVES.get(name)
-        heard = name in told.data or name in RESET
-        if directive and directive.reloadable and heard:
+        if directive and directive.reloadable and (name in told.data or name in RESET):
             found.append(Gap("%s differs, which a reload applies" % name, RELOAD))
+        elif directive and directive.reloadable:
+            found.append(Gap("%s is told no more, which a reload passes over" % name, RESTART))
         else:
             found.append(Gap("%s differs, which dockerd reads at start only" % name, RESTART))
     return found

@@ -156,7 +156,10 @@ class _UnixConnection(HTTPConnection):
 
 
 def _run(argv: list[str], given, timeout: float, env: dict) -> Result:
-    """Run a command to its end. Raises OSError, ValueError or subprocess.TimeoutExpired."""
+    """Run a command to its end.
+
+    Raises OSError, ValueError, subprocess.TimeoutExpired, or OverflowError where it says too much.
+    """
     until = time.monotonic() + timeout
     process = subprocess.Popen(
         argv,
@@ -180,8 +183,10 @@ def _run(argv: list[str], given, timeout: float, env: dict) -> Result:
                     said[key.fileobj] += data
                     if not data:
                         selector.unregister(key.fileobj)
-                if not ready or sum(map(len, said.values())) > READ_LIMIT:
+                if not ready:
                     raise subprocess.TimeoutExpired(argv, timeout)
+                if sum(map(len, said.values())) > READ_LIMIT:
+                    raise OverflowError("said more than %d bytes" % READ_LIMIT)
             process.wait(max(0.1, until - time.monotonic()))
         except BaseException:
             with suppress(ProcessLookupError):
@@ -594,6 +599,8 @@ class Host:
                 return _run(argv, given, timeout, {**os.environ, "LC_ALL": "C", **(env or {})})
         except subprocess.TimeoutExpired:
             return Result(124, "", "%s did not end within %g seconds" % (argv[0], timeout))
+        except OverflowError as error:
+            return Result(124, "", "%s %s" % (argv[0], error))
         except (OSError, ValueError) as error:
             return Result(127, "", "%s: %s" % (argv[0], _why(error)))
 
