@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import posixpath
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -56,7 +58,11 @@ class Does:
     primary: list = field(default_factory=list)  # users whose own group it is, passwd(5)
     served: dict = field(default_factory=dict)  # listener address -> (DER, answered a stranger)
     ports: dict = field(default_factory=dict)  # TCP port -> inodes of listening sockets
+    bound: dict = field(default_factory=dict)  # (address, TCP port) -> the same
+    paths: dict = field(default_factory=dict)  # path of a unix socket -> inodes that listen there
     descriptors: set = field(default_factory=set)  # socket inodes that dockerd holds
+    manager: set = field(default_factory=set)  # those that systemd holds; empty where unknown
+    refused: bool = False  # a unix socket at which nobody listens
     limits: dict = field(default_factory=dict)  # ulimit -> the most that a container can get
 
     def active(self, unit: str) -> bool:
@@ -98,7 +104,11 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     if does.inode:
         does.members = host.members(host.group(does.inode.gid))
         does.primary = [user.name for user in host.users() if user.gid == does.inode.gid]
-    does.ports = _ports(host)
+    does.bound, does.paths = _bound(host), _paths(host)
+    for (_where, port), inodes in does.bound.items():
+        does.ports.setdefault(port, set()).update(inodes)
+    if not instance.rootless:
+        does.manager = _sockets(host, 1)
     if does.active(instance.service):
         _ask(does, instance, host, told)
         for listener in told.tcp:
@@ -121,6 +131,7 @@ def _ask(does: Does, instance: Instance, host: Host, told: Told) -> None:
         except (HostError, ValueError) as error:
             # Containers that nobody could look at are no reason to believe there are none.
             does.answers, does.problem = False, str(error)
+            does.refused = isinstance(error.__cause__, ConnectionRefusedError)
             return
         try:
             does.bridge = dict(_answer(ask, "/networks/bridge", dict).get("Options") or {})
@@ -182,11 +193,6 @@ def _versions(data: dict) -> tuple[str, dict]:
     return str((data.get("Platform") or {}).get("Name") or ""), components
 
 
-def boot_id(host: Host) -> str:
-    """What tells this boot of the host from every other, random(4)."""
-    return (host.optional("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
-
-
 def _below(host: Host, pid: int) -> int:
     """The dockerd that rootlesskit started, within its namespaces; 0 where there is none."""
     children: dict = {}
@@ -217,7 +223,7 @@ def _process(host: Host, pid: int) -> Process | None:
     argv = command.decode("utf-8", "replace").split("\0")[:-1]
     started = booted + ticks / os.sysconf("SC_CLK_TCK")
     executable = host.link("/proc/%d/exe" % pid) or ""
-    return Process(pid, started, [boot_id(host), pid, ticks], argv, executable)
+    return Process(pid, started, [host.boot, pid, ticks], argv, executable)
 
 
 # The names of /proc/PID/limits for those of default-ulimits, docker/go-units ulimit.go.
@@ -265,12 +271,30 @@ def _sockets(host: Host, pid: int) -> set:
     return found
 
 
-def _ports(host: Host) -> dict:
-    ports: dict = {}
+def _bound(host: Host) -> dict:
+    found: dict = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in (host.optional(table) or b"").decode().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A":  # TCP_LISTEN, include/net/tcp_states.h
-                port = int(fields[1].rpartition(":")[2], 16)
-                ports.setdefault(port, set()).add(int(fields[9]))
-    return ports
+                address, port = fields[1].split(":")
+                place = (_address(address), int(port, 16))
+                found.setdefault(place, set()).add(int(fields[9]))
+    return found
+
+
+def _address(text: str) -> str:
+    """An address as proc_net_tcp(5) prints it: words of four bytes, each in the host's order."""
+    words = [bytes.fromhex(text[place : place + 8]) for place in range(0, len(text), 8)]
+    if sys.byteorder == "little":
+        words = [word[::-1] for word in words]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def _paths(host: Host) -> dict:
+    found: dict = {}
+    for line in (host.optional("/proc/net/unix") or b"").decode("utf-8", "replace").splitlines():
+        fields = line.split(None, 7)
+        if len(fields) == 8 and fields[3] == "00010000":  # __SO_ACCEPTCON, include/linux/net.h
+            found.setdefault(fields[7], set()).add(int(fields[6]))
+    return found

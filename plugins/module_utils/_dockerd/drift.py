@@ -9,6 +9,7 @@ against what it is told, so that a run which died half-way is finished by the ne
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from . import units
@@ -72,9 +73,11 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
     told, does, instance = snapshot.told, snapshot.does, snapshot.instance
     if does is None:
         return []
-    found = _socket_gaps(snapshot)
+    found = socket_gaps(snapshot)
     if not does.process or not does.active(instance.service):
         return [*found, Gap("%s is not running" % instance.service, RESTART)]
+    if not does.answers:
+        found.append(Gap("dockerd does not answer (%s)" % (does.problem or "no reason"), RESTART))
     # Not the binary: argv[0] is what systemd makes of it.
     if [word.text for word in told.words[1:]] != snapshot.read.words:
         found.append(Gap("dockerd runs with other flags than its unit gives", RESTART))
@@ -88,12 +91,19 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
     return found
 
 
-def _socket_gaps(snapshot: Snapshot) -> list[Gap]:
+def socket_gaps(snapshot: Snapshot) -> list[Gap]:
+    """What the daemon's sockets lack of what their units tell."""
     told, does, instance = snapshot.told, snapshot.does, snapshot.instance
     found = []
     wanted = told.tls_socket is not None and not told.tls_socket.masked
     if wanted != does.active(instance.tls_socket):
         found.append(Gap("%s is %s" % (instance.tls_socket, "down" if wanted else "up"), RESTART))
+    elif wanted:
+        for value in units.listeners(told.tls_socket):
+            if _let_go(does, does.bound, _places(value)) or _unheard(does, _places(value)):
+                found.append(
+                    Gap("%s does not listen at %s" % (instance.tls_socket, value), RESTART_TLS)
+                )
     for path, value in snapshot.digests.items():
         if snapshot.read.digests.get(path, "") != value:
             socket = path == instance.tls_socket_path and does.active(instance.tls_socket)
@@ -105,11 +115,45 @@ def _socket_gaps(snapshot: Snapshot) -> list[Gap]:
         wanted = {activated(value, "").port for value in units.listeners(told.socket)} - {0}
         if not does.active(instance.socket):
             found.append(Gap("%s is down" % instance.socket, RESTART_UNIX))
+        elif does.active(instance.service) and (does.inode is None or does.refused):
+            found.append(Gap("nobody listens at %s" % instance.socket_path, RESTART_UNIX))
+        elif _let_go(does, does.paths, (instance.socket_path, "/var" + instance.socket_path)):
+            found.append(Gap("%s is active without a listener" % instance.socket, RESTART_UNIX))
         elif ports != wanted:
             found.append(Gap("%s listens on other ports than told" % instance.socket, RESTART_UNIX))
         elif _took_over(snapshot):
             found.append(Gap("dockerd made its own %s" % instance.socket_path, RESTART_UNIX))
     return found
+
+
+def _places(value: str) -> list[tuple[str, int]]:
+    """Where a ListenStream= address is bound; with a wildcard in either family."""
+    listener = activated(value, "")
+    if not listener.port:
+        return []
+    address = ipaddress.ip_address(listener.host)
+    hosts = ["0.0.0.0", "::"] if address.is_unspecified else [str(address)]
+    return [(host, listener.port) for host in hosts]
+
+
+def _let_go(does, bound: dict, places) -> bool:
+    """Whether systemd holds a socket unit to be active and has no socket for it.
+
+    So it is after a unit was masked, or read anew with another address: the next start of the
+    service gets nothing, "not functional until restarted" in systemd's log.
+    """
+    return bool(does.manager and places) and not _inodes(bound, places) & does.manager
+
+
+def _unheard(does, places) -> bool:
+    """Whether dockerd was not given what systemd listens on."""
+    return bool(does.manager and does.process and places) and not (
+        _inodes(does.bound, places) & does.descriptors
+    )
+
+
+def _inodes(bound: dict, places) -> set:
+    return set().union(*(bound.get(place, ()) for place in places))
 
 
 def _took_over(snapshot: Snapshot) -> bool:

@@ -21,9 +21,13 @@ class HostError(DockerdError):
     """The machine would not do what was asked: unreadable, full, missing, too slow."""
 
 
+class Overtaken(HostError):
+    """Somebody else changed a file between our reading it and our writing it."""
+
+
 class Refused(DockerdError):
     """The candidate was judged and turned down; nothing was touched."""
 
 
 class RolledBack(DockerdError):
-    """The change was made, did not hold, and the former state was put back."""
+    """The change did not hold, and the former state was put back as far as the message says."""

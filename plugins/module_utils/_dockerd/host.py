@@ -16,6 +16,7 @@ import errno
 import fcntl
 import functools
 import grp
+import hashlib
 import os
 import posixpath
 import pwd
@@ -26,6 +27,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -33,11 +35,13 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from typing import Callable, Iterable, Iterator
 
-from .errors import HostError, Refused
+from .errors import HostError, Overtaken, Refused
 
 READ_LIMIT = 4 * 1024 * 1024
 SESSION_LIMIT = 16 * READ_LIMIT  # bytes that one session of questions may bring in
 LINKS_LIMIT = 40  # what Linux allows in one path, path_resolution(7)
+DRAFT = ".%s.hardened-new"  # a file that is not whole yet; one name, so that the next run finds it
+ANYTHING = object()  # whatever a file holds, it may be replaced
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Result:
         return " ".join((self.err or self.out).split())
 
 
+def digest(data: bytes | None) -> str:
+    """A fingerprint of a file's bytes (SHA-256, hexadecimal); empty where there is no file."""
+    return "" if data is None else hashlib.sha256(data).hexdigest()
+
+
 def _stat(status: os.stat_result) -> Stat:
     kinds = (
         (stat.S_ISREG, "file"),
@@ -114,6 +123,18 @@ def _sync(directory: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _make_parents(directory: str) -> None:
+    """Make a directory and those above it, so that they outlive a loss of power."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for path in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+        _sync(os.path.dirname(path))
 
 
 def _why(error: Exception) -> str:
@@ -195,6 +216,7 @@ def _run(argv: list[str], given, timeout: float, env: dict) -> Result:
     return Result(process.returncode, *(text.decode("utf-8", "replace") for text in said.values()))
 
 
+_FS_IOC_GETFLAGS = 0x80086601  # linux/fs.h, on all but a few old architectures
 # File-system ids: what the kernel asks of whoever opens a file or connects to a socket. They are
 # each thread's own, setfsuid(2), where an effective id is the whole process's.
 _LIBC = ctypes.CDLL(None)
@@ -263,6 +285,11 @@ class Host:
     def live(self) -> bool:
         """Whether this is the running machine and not a directory that holds one."""
         return self.root == "/"
+
+    @property
+    def boot(self) -> str:
+        """What tells this boot of the host from every other, random(4)."""
+        return (self.optional("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
 
     @property
     def name(self) -> str:
@@ -457,31 +484,70 @@ class Host:
         return None
 
     @_with_rights
-    def free(self, path: str) -> int:
-        """Bytes that root can still write where ``path`` is, or will be."""
-        while not self.stat(path):
-            path = posixpath.dirname(path)
-        status = os.statvfs(self.real(path))
-        return status.f_bfree * status.f_frsize
+    def obstacle(self, path: str, room: int) -> str:
+        """What would keep root from writing ``room`` bytes to a file; empty where nothing does."""
+        places = [path]
+        while not os.path.exists(self.real(places[-1])):
+            places.append(posixpath.dirname(places[-1]))
+        status = os.statvfs(self.real(places[-1]))
+        left = status.f_bfree * status.f_frsize
+        if status.f_flag & os.ST_RDONLY:
+            return "is on a file system that is mounted read-only"
+        if left < room:
+            return "has %d KiB left, and %d are needed" % (left // 1024, room // 1024)
+        if status.f_files and not status.f_ffree:  # some file systems do not count them
+            return "has no inode left for a new file"
+        for place in dict.fromkeys([places[-1], posixpath.dirname(places[-1])]):
+            if self._immutable(place):
+                return "cannot be changed: %s is immutable, chattr(1)" % place
+        return ""
+
+    def _immutable(self, path: str) -> bool:
+        """Whether FS_IMMUTABLE_FL or FS_APPEND_FL is set, ioctl_iflags(2)."""
+        try:
+            handle = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            flags = fcntl.ioctl(handle, _FS_IOC_GETFLAGS, b"\0" * 8)
+            return bool(int.from_bytes(flags[:4], sys.byteorder) & 0x30)
+        except OSError:
+            return False  # such as a file system without these flags
+        finally:
+            os.close(handle)
 
     # -- changing
 
     @_with_rights
-    def write(self, path: str, data: bytes, mode: int, uid: int = 0, gid: int = 0) -> None:
+    def write(
+        self,
+        path: str,
+        data: bytes,
+        mode: int,
+        uid: int = 0,
+        gid: int = 0,
+        expected: object = ANYTHING,
+    ) -> None:
         """Put a file in place whole or not at all, its directory made where missing.
 
-        Raises HostError, with the former file untouched.
+        ``expected`` are the bytes that it replaces, None for no file.
+
+        Raises HostError with the former file untouched, and Overtaken where that is another than
+        expected.
         """
         target = os.path.realpath(self.real(path))  # a link stays, what it points to changes
         if os.path.lexists(target) and not os.path.isfile(target):
             # Such as /dev/null, to which a link masks a unit.
             raise HostError("%s cannot be written: it is no regular file" % path, path=path)
-        temporary = None
+        temporary = os.path.join(os.path.dirname(target), DRAFT % os.path.basename(target))
+        made = False
         try:
-            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(
-                prefix=".%s." % os.path.basename(target), dir=os.path.dirname(target)
-            )
+            _make_parents(os.path.dirname(target))
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)  # a run that was killed left it
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(temporary, flags, 0o600)
+            made = True
             with os.fdopen(handle, "wb") as file:
                 self._own(file.fileno(), uid, gid)
                 # A user who swaps files meanwhile must not get a program with another's rights.
@@ -489,14 +555,57 @@ class Host:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if expected is not ANYTHING:
+                self._compare(path, target, expected)
             os.rename(temporary, target)
+            made = False
             _sync(os.path.dirname(target))
         except OSError as error:
-            if temporary is not None and os.path.exists(temporary):
-                os.unlink(temporary)
             raise HostError(
                 "%s cannot be written: %s" % (path, error.strerror), path=path
             ) from error
+        finally:
+            if made:
+                with suppress(OSError):
+                    os.unlink(temporary)
+
+    @staticmethod
+    def _compare(path: str, target: str, expected: object) -> None:
+        try:
+            with open(target, "rb") as file:
+                now = file.read(READ_LIMIT + 1)
+        except FileNotFoundError:
+            now = None
+        if now != expected:
+            raise Overtaken(
+                "%s was changed by somebody else meanwhile. Find out who writes it, such as"
+                " another configuration management, and let one of the two leave it alone" % path,
+                path=path,
+            )
+
+    @_with_rights
+    def append(self, path: str, data: bytes, mode: int) -> None:
+        """Add to a file, which is made where there is none, so that it outlives a loss of power.
+
+        Raises HostError.
+        """
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(self.real(path), flags, mode)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            _sync(os.path.dirname(self.real(path)))
+        except OSError as error:
+            raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+
+    @_with_rights
+    def tidy(self, path: str) -> None:
+        """Remove what a run that was killed while it wrote the file left beside it."""
+        target = os.path.realpath(self.real(path))
+        with suppress(OSError):
+            os.unlink(os.path.join(os.path.dirname(target), DRAFT % os.path.basename(target)))
 
     def _own(self, handle: int, uid: int, gid: int) -> None:
         """Give a new file to its owner; to a group of which the viewer is none, only root can."""
@@ -523,19 +632,24 @@ class Host:
     def make_directory(self, path: str, mode: int) -> None:
         """Make a directory and its parents; ``mode`` is for the last one."""
         try:
-            os.makedirs(self.real(path), exist_ok=True)
-            os.chmod(self.real(path), mode)
+            _make_parents(self.real(path))
+            if stat.S_IMODE(os.stat(self.real(path)).st_mode) != mode:
+                os.chmod(self.real(path), mode)
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
     @_with_rights
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, expected: object = ANYTHING) -> None:
         """Remove a file, and the drop-in directory that it leaves empty.
 
-        Nothing happens where there is none.
+        Nothing happens where there is none. Raises Overtaken where the file holds other bytes
+        than ``expected``.
         """
         try:
+            if expected is not ANYTHING:
+                self._compare(path, self.real(path), expected)
             os.unlink(self.real(path))
+            _sync(os.path.dirname(self.real(path)))
             parent = posixpath.dirname(path)
             if parent.endswith(".d") and not self.list(parent):
                 os.rmdir(self.real(parent))
@@ -548,8 +662,10 @@ class Host:
 
     @_with_rights
     def remove_tree(self, path: str) -> None:
-        """Remove a directory with all below it; nothing happens where there is none."""
+        """Remove a directory with all below it, or a file; nothing happens where there is none."""
         shutil.rmtree(self.real(path), ignore_errors=True)
+        with suppress(OSError):
+            os.unlink(self.real(path))
 
     @_with_rights
     def rename(self, path: str, target: str) -> None:
@@ -561,17 +677,21 @@ class Host:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
     @contextmanager
-    def locked(self, path: str) -> Iterator[None]:
+    def locked(self, path: str, wait: bool = True) -> Iterator[None]:
         """Hold a lock file for as long as the block runs; wait for whoever holds it.
 
-        Raises HostError where the file cannot be made.
+        Raises HostError where the file cannot be made, or where somebody holds it and ``wait``
+        is false.
         """
         try:
             handle = os.open(self.real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
         with os.fdopen(handle):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise HostError("%s is held by another run" % path, path=path) from error
             yield
 
     # -- the running machine

@@ -114,9 +114,55 @@ class Instance:
         return "%s/%s" % (self.unit_directory, self.tls_socket)
 
     @property
+    def program_path(self) -> str:
+        """The program that guards each start of dockerd and recovers at boot."""
+        return "%s/hardened-docker.pyz" % self.state_directory
+
+    @property
+    def recovery_path(self) -> str:
+        """The unit that recovers at boot."""
+        return "%s/hardened-docker-recovery.service" % self.unit_directory
+
+    @property
+    def guard_dropin(self) -> str:
+        """What ties the service to the TCP listener, and guards it."""
+        return self.dropin(self.service, "hardened-guard.conf")
+
+    @property
+    def safety(self) -> tuple[str, ...]:
+        """The three above, in the order in which they are of use."""
+        return self.program_path, self.recovery_path, self.guard_dropin
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Every unit and drop-in that may be ours."""
+        listening = (self.socket_dropin, self.tls_socket_path, self.listen_dropin)
+        own = (self.service_dropin, self.command_dropin)
+        return (*self.safety[1:], *own, *listening) if self.socket else own
+
+    @property
+    def lock_path(self) -> str:
+        """Held by the one run that may change this daemon.
+
+        It stays until the host goes down, and so tells what this boot has changed from what a
+        former one left.
+        """
+        return "/run/hardened-docker-%s.lock" % self.state_directory.rpartition("/")[2]
+
+    @property
+    def expected_path(self) -> str:
+        """What a run expects dockerd to read, while it starts dockerd."""
+        return "/run/hardened-docker-%s.json" % self.state_directory.rpartition("/")[2]
+
+    @property
     def manifest_path(self) -> str:
         """What we own on this host."""
         return "%s/manifest.json" % self.state_directory
+
+    @property
+    def spare_path(self) -> str:
+        """The same once more, for where that is damaged."""
+        return "%s/manifest.spare.json" % self.state_directory
 
     @property
     def journal_directory(self) -> str:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 
-from . import config, drift, units
+from . import config, drift, program, units
 from .errors import Refused
 from .findings import redact
 from .host import Candidate, Host, User
@@ -20,6 +20,7 @@ _WORDS = ("any", "localhost", "link-local", "multicast")  # that IPAddressAllow=
 # Where dockerd listens and whom it lets in: ours alone, whoever else has an opinion.
 LISTENING = ("hosts", *TLS_DIRECTIVES)
 FILE_MODE = 0o644
+_PLAIN = re.compile("/[A-Za-z0-9_./+-]*$")  # a path that sh and systemd take as it is
 SECRET_MODE = 0o600  # for a file with a proxy's password in it
 
 
@@ -75,7 +76,13 @@ class Plan:
     @property
     def changed(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.files or self.inode or self.members or self.gaps or self.enable)
+        work = self.files or self.inode or self.members or self.gaps or self.enable
+        return bool(work or self.snapshot.manifest.damaged)
+
+    @property
+    def remake(self) -> set[str]:
+        """The sockets that must be made anew with the daemon, by the names of their units."""
+        return stale(self.candidate, self.gaps)
 
     @property
     def manifest(self) -> Manifest:
@@ -86,38 +93,26 @@ class Plan:
         return Manifest(self.owned, sorted(set(kept) | set(files)), {}, self.hosts)
 
 
+def stale(wanted: Snapshot, gaps: list[drift.Gap]) -> set[str]:
+    """The socket units of an instance whose listeners are not as it is told."""
+    needs, instance = {gap.need for gap in gaps}, wanted.instance
+    found = {instance.socket} if drift.RESTART_UNIX in needs else set()
+    # One that is told no more holds on to its listener until it is stopped.
+    if drift.RESTART_TLS in needs or wanted.told.tls_socket is None:
+        found.add(instance.tls_socket)
+    return found - {""}
+
+
 def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()) -> Plan:
     """The plan for one instance. Reads what the host has; changes nothing.
 
     Raises Refused where the host has nothing to work on.
     """
+    _check_host(snapshot, host)
     told, instance = snapshot.told, snapshot.instance
-    if told.service is None:
-        raise Refused(
-            "There is no %s on this host. Install the engine first, or let dockerd_packages name"
-            " the distribution's package, for example [docker.io]." % instance.service
-        )
-    if told.service.masked:
-        raise Refused(
-            "%s is masked, so nothing can start it: systemctl unmask it, or set"
-            " dockerd_rootless_exclusive: false if that masked it." % instance.service
-        )
-    if told.wrapper:
-        raise Refused(
-            "%s runs %s, and what that gives dockerd cannot be known, nor changed. Let ExecStart"
-            " run dockerd itself." % (instance.service, told.wrapper)
-        )
-    if instance.socket and told.socket is None:
-        raise Refused(
-            "There is no %s on this host, which every packaging of the engine brings; without it"
-            " the unix socket has no owner to set." % instance.socket
-        )
-    if told.unreadable:
-        raise Refused(
-            "%s; until dockerd can read it too, nothing can be changed. Move it out of the way."
-            % told.unreadable
-        )
     plan = Plan(snapshot, snapshot)
+    if snapshot.manifest.damaged:
+        plan.notes.append(_recovered(snapshot.manifest, instance))
     directives = dict(desired.directives)
     if snapshot.does and snapshot.does.swarm and directives.pop("live-restore", None) is not None:
         plan.notes.append("live-restore is left out: dockerd refuses it on a swarm node")
@@ -139,6 +134,11 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
 
     if told.document is not None:
         wanted[told.config_path] = _merge(plan, base, directives, kept)
+    if not _PLAIN.match(told.config_path):
+        raise Refused(
+            "--config-file %r cannot be guarded: give it a plain path." % told.config_path
+        )
+    wanted.update(program.files(instance, told.config_path))
     for path, after in wanted.items():
         _add_file(plan, host, path, after)
 
@@ -166,6 +166,56 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     _add_members(plan, host, desired.members)
     _add_dangers(plan)
     return plan
+
+
+def _check_host(snapshot: Snapshot, host: Host) -> None:
+    """Refuse a host on which there is nothing to work on."""
+    told, instance = snapshot.told, snapshot.instance
+    if told.service is None:
+        raise Refused(
+            "There is no %s on this host. Install the engine first, or let dockerd_packages name"
+            " the distribution's package, for example [docker.io]." % instance.service
+        )
+    if told.service.masked:
+        raise Refused(
+            "%s is masked, so nothing can start it: systemctl unmask it, or set"
+            " dockerd_rootless_exclusive: false if that masked it." % instance.service
+        )
+    if told.wrapper:
+        raise Refused(
+            "%s runs %s, and what that gives dockerd cannot be known, nor changed. Let ExecStart"
+            " run dockerd itself." % (instance.service, told.wrapper)
+        )
+    if instance.socket and told.socket is None:
+        raise Refused(
+            "There is no %s on this host, which every packaging of the engine brings; without it"
+            " the unix socket has no owner to set." % instance.socket
+        )
+    if told.unreadable:
+        raise Refused(
+            "%s; until dockerd can read it too, nothing can be changed. Move it out of the way."
+            % told.unreadable
+        )
+    if told.words and host.live and not host.stat(told.words[0].text):
+        raise Refused(
+            "There is no %s on this host, which %s starts: the daemon could not be restarted."
+            " Install the engine's package again." % (told.words[0].text, instance.service)
+        )
+    if not _PLAIN.match(told.config_path):
+        raise Refused(
+            "--config-file %r has characters that a unit would take for others. Give the file a"
+            " plain path." % told.config_path
+        )
+
+
+def _recovered(manifest: Manifest, instance) -> str:
+    """What became of a damaged manifest."""
+    if manifest.owned or manifest.applied:
+        return "%s: what is ours was read from %s" % (manifest.damaged, instance.spare_path)
+    return (
+        "%s, and neither can %s: units of ours were known by their first line, directives of ours"
+        " that are wanted no more stay in daemon.json" % (manifest.damaged, instance.spare_path)
+    )
 
 
 def _command(plan: Plan, base, directives: dict) -> tuple[list[str], dict]:
@@ -263,12 +313,21 @@ def _check_effective(plan: Plan, command: list[str] | None) -> None:
         last = (told.service, "Service", "ExecStart")
     elif told.socket and any(activated(one, "").tcp for one in units.listeners(told.socket)):
         last = (told.socket, "Socket", "ListenStream")
+    guard = plan.snapshot.instance.guard_dropin
+    kept = {one.path for one in told.service.settings("Service", "ExecStartPre")}
+    if plan.snapshot.instance.socket and guard not in kept:
+        last = (told.service, "Service", "ExecStartPre")
     if last:
         unit, section, key = last
         raise Refused(
             "%s sets %s again after our drop-in and would win. Rename it, so that it sorts before"
-            " zz-hardened-, or take the line out." % (unit.settings(section, key)[-1].path, key)
+            " zz-hardened-, or take the line out." % (_last(unit, section, key), key)
         )
+
+
+def _last(unit, section: str, key: str) -> str:
+    """The file with the last word on a setting, an empty one included."""
+    return [setting.path for *where, setting in unit.assignments if where == [section, key]][-1]
 
 
 def _aliases(instance) -> tuple[str, str]:
@@ -349,7 +408,8 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
     except FileNotFoundError:
         before, status = None, None
     text = (after or b"").decode("utf-8", "replace")
-    mode = FILE_MODE if redact(text) == text else SECRET_MODE
+    private = path == plan.snapshot.instance.program_path or redact(text) != text
+    mode = SECRET_MODE if private else FILE_MODE
     if path == plan.snapshot.told.config_path:
         mode &= status.mode if status else mode
     user = plan.snapshot.instance.user

@@ -8,7 +8,6 @@ Reading never writes, and nothing here judges: see ``controls`` and ``plan`` for
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import posixpath
@@ -21,13 +20,14 @@ from . import units
 from .authorization import read_plugins
 from .does import Does, data_root, read_does
 from .errors import HostError
-from .host import Host
+from .host import Host, digest
 from .instance import Instance
 from .needs import Needs, look
 from .tls import Tls, read_tls
 from .told import TLS_DIRECTIVES, Told, read_told, strings
 from .trust import Trust, read_trust
 
+MARK, READ_MARK = b"Managed by hardened.docker", 200  # how our own units begin; bytes to look at
 # Where packagings keep options for the command line, and under which name.
 DEFAULTS = {"/etc/default/docker": "DOCKER_OPTS", "/etc/sysconfig/docker": "OPTIONS"}
 
@@ -40,10 +40,13 @@ class Manifest:
     files: list = field(default_factory=list)
     applied: dict = field(default_factory=dict)  # identity, data, words, digests
     hosts: list = field(default_factory=list)  # unix sockets that we moved to the command line
+    transaction: str = ""  # the one that wrote this
+    damaged: str = ""  # why the file could not be read
 
     def dump(self) -> bytes:
         """The file's bytes."""
-        return json.dumps(self.__dict__, indent=2, sort_keys=True).encode() + b"\n"
+        told = {name: value for name, value in self.__dict__.items() if name != "damaged"}
+        return json.dumps(told, indent=2, sort_keys=True).encode() + b"\n"
 
 
 @dataclass
@@ -114,11 +117,6 @@ class Snapshot:
         return bool(process) and self.manifest.applied.get("identity") == process.identity
 
 
-def digest(data: bytes | None) -> str:
-    """A fingerprint of a file's bytes (SHA-256, hexadecimal); empty where there is no file."""
-    return "" if data is None else hashlib.sha256(data).hexdigest()
-
-
 def read(
     instance: Instance,
     host: Host,
@@ -173,17 +171,35 @@ def _infer(snapshot: Snapshot) -> Read:
 
 
 def read_manifest(instance: Instance, host: Host) -> Manifest:
-    """What we own; an absent or damaged manifest owns nothing."""
-    try:
-        data = json.loads(host.optional(instance.manifest_path) or b"{}")
-        return Manifest(
-            dict(data["owned"]),
-            list(data["files"]),
-            dict(data["applied"]),
-            strings(data.get("hosts")),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return Manifest()
+    """What we own.
+
+    A damaged manifest is read from its spare copy. Without one it is what provably is ours: units
+    that say so themselves.
+    """
+    why = ""
+    for path in (instance.manifest_path, instance.spare_path):
+        try:
+            found = _manifest(host.read(path))
+            found.damaged = why
+            return found
+        except FileNotFoundError:
+            why = why or "%s is gone" % path
+        except (HostError, ValueError, KeyError, TypeError, RecursionError) as error:
+            why = why or "%s cannot be read (%s)" % (path, str(error) or type(error).__name__)
+    marked = [path for path in instance.written if MARK in (host.optional(path) or b"")[:READ_MARK]]
+    known = marked or host.stat(instance.manifest_path) or host.stat(instance.spare_path)
+    return Manifest(files=marked, damaged=why if known else "")
+
+
+def _manifest(data: bytes) -> Manifest:
+    told = json.loads(data)
+    return Manifest(
+        dict(told["owned"]),
+        list(told["files"]),
+        dict(told["applied"]),
+        strings(told.get("hosts")),
+        str(told.get("transaction") or ""),
+    )
 
 
 def read_files(snapshot: Snapshot, host: Host, now: datetime | None = None) -> None:

@@ -1,0 +1,78 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last look before dockerd starts. It runs on the host, from a drop-in of docker.service.
+
+docker-tls.socket hands dockerd a TCP listener, and what dockerd does with it is in daemon.json,
+which others write, too. So each start asks whether that file still demands verified clients; if
+not, the listener is closed and dockerd starts without it. While a run of ours is about to start
+dockerd, it also asks whether what will be started is what the run wrote.
+
+The standard library alone: each start of dockerd waits for this.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+
+UNVERIFIED, OVERTAKEN = 1, 3  # exit statuses; the drop-in closes TCP for any other than 0 and 3
+
+
+def main(arguments: list[str]) -> int:
+    """``CONFIG EXPECTED LOCK``: daemon.json, what a run of ours expects, and that run's lock."""
+    config, expected, lock = arguments
+    for path in overtaken(expected, lock):
+        sys.stderr.write("failed to start: somebody else changed %s meanwhile\n" % path)
+        return OVERTAKEN
+    if verifies(config):
+        return 0
+    sys.stderr.write("%s does not demand verified clients: TCP stays closed\n" % config)
+    return UNVERIFIED
+
+
+def verifies(config: str) -> bool:
+    """Whether daemon.json demands client certificates of a named authority.
+
+    Without tlscacert dockerd would trust every authority of the system.
+    """
+    try:
+        with open(config, "rb") as file:
+            told = json.loads(file.read())
+        return told["tlsverify"] is True and bool(told["tlscacert"]) and bool(told["tlscert"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def overtaken(expected: str, lock: str) -> list[str]:
+    """Files that are not as the run wrote them that is about to start dockerd; none without one."""
+    try:
+        with open(expected, encoding="utf-8") as file:
+            digests = json.load(file)
+        if not _held(lock):
+            return []  # the run that expected this is dead
+    except (OSError, ValueError):
+        return []
+    return [path for path, value in digests.items() if _digest(path) != value]
+
+
+def _held(lock: str) -> bool:
+    handle = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _digest(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,166 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The former state, as it lies on disk while a transaction runs.
+
+It appears by one rename before the first change and goes by one rename after the last. Beside it
+each write is announced before it is made, so that whoever finds the journal can tell what the run
+wrote from what somebody else did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+from .errors import HostError
+from .host import Host, digest
+from .instance import Instance
+
+WAY_OUT = "; look at it, put back by hand what it holds, and remove it"
+
+
+@dataclass
+class Entry:
+    """One file: its bytes, None for no file, and whose it is."""
+
+    path: str
+    data: bytes | None = None
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass
+class Journal:
+    """What a transaction may have to put back."""
+
+    files: list[Entry] = field(default_factory=list)
+    inode: tuple[str, str, int] | None = None  # user, group, mode of the unix socket
+    members: tuple[str, list[str]] | None = None  # group, members
+    identity: list | None = None  # of the process that ran
+    active: bool = False
+    containers: dict = field(default_factory=dict)  # that must survive: id -> [name, pid]
+    given_up: dict = field(default_factory=dict)  # that the operator lets stop
+    live_restore: bool = False  # as the daemon did it, whatever it was told
+    by_flag: bool = False  # live-restore, which then may not be in the file as well
+    flags: list[str] = field(default_factory=list)  # directives that the command line gave
+    enable: bool = False  # the unit, which did not start at boot
+    config_path: str = ""
+    boot: str = ""  # of the host, see Host.boot
+    token: str = ""  # of this transaction; a manifest that holds it was the last to be written
+    written: dict[str, set[str]] = field(default_factory=dict)  # path -> digests of what we wrote
+
+    def former(self, path: str) -> Entry | None:
+        """What was there; None for a file that this transaction does not change."""
+        return next((entry for entry in self.files if entry.path == path), None)
+
+    def ours(self, path: str, data: bytes | None) -> bool:
+        """Whether a file's bytes are the former ones, or such as this transaction wrote."""
+        former = self.former(path)
+        return bool(former and former.data == data) or digest(data) in self.written.get(path, ())
+
+
+def keep(instance: Instance, host: Host, journal: Journal, paths: list[str]) -> Journal:
+    """Put the former state of these files on disk, before the first change."""
+    draft = instance.journal_directory + ".draft"
+    host.remove_tree(draft)
+    host.make_directory(draft, 0o700)
+    journal.token, journal.boot = os.urandom(16).hex(), host.boot
+    described = []
+    for number, path in enumerate(paths):
+        status = host.stat(path)
+        entry = Entry(path)
+        if status:
+            entry = Entry(path, host.read(path), status.mode, status.uid, status.gid)
+            host.write("%s/%d" % (draft, number), entry.data or b"", 0o600)
+        journal.files.append(entry)
+        blob = None if entry.data is None else str(number)
+        described.append({**entry.__dict__, "data": None, "blob": blob})
+    told = {**journal.__dict__, "files": described}
+    del told["written"]
+    host.write(draft + "/journal.json", json.dumps(told).encode(), 0o600)
+    host.rename(draft, instance.journal_directory)
+    return journal
+
+
+def announce(
+    instance: Instance, host: Host, journal: Journal, path: str, data: bytes | None
+) -> None:
+    """Say what will be written, before it is."""
+    seen = journal.written.setdefault(path, set())
+    if digest(data) not in seen:
+        line = json.dumps([path, digest(data)]) + "\n"
+        host.append(instance.journal_directory + "/written", line.encode(), 0o600)
+        seen.add(digest(data))
+
+
+def forget(instance: Instance, host: Host) -> None:
+    """Drop the former state in one step; a half removed one would be taken for damaged."""
+    draft = instance.journal_directory + ".draft"
+    host.remove_tree(draft)
+    host.rename(instance.journal_directory, draft)
+    host.remove_tree(draft)
+
+
+def read(instance: Instance, host: Host) -> Journal | None:
+    """The former state that an unfinished run left; None where there is none.
+
+    Raises HostError where it cannot be made out.
+    """
+    directory = instance.journal_directory
+    path = directory + "/journal.json"
+    if host.stat(path) is None:
+        if host.list(directory):
+            raise HostError("%s has no journal.json%s" % (directory, WAY_OUT), path=directory)
+        return None
+    try:
+        told = json.loads(host.read(path))
+        journal = Journal(
+            **{**told, "files": [_entry(host, directory, one) for one in told["files"]]}
+        )
+        _check(journal)
+    except FileNotFoundError as error:
+        raise HostError("%s lacks %s%s" % (directory, error.filename, WAY_OUT)) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        why = "%s %s" % (type(error).__name__, error)
+        raise HostError("%s is damaged (%s)%s" % (path, why, WAY_OUT), path=path) from error
+    for line in (
+        (host.optional(directory + "/written") or b"").decode("utf-8", "replace").splitlines()
+    ):
+        try:
+            changed, value = json.loads(line)
+            journal.written.setdefault(str(changed), set()).add(str(value))
+        except (ValueError, TypeError):
+            continue  # the last line of a run that was killed while it wrote it; no write followed
+    return journal
+
+
+def _entry(host: Host, directory: str, told: dict) -> Entry:
+    told = dict(told)
+    blob = told.pop("blob")
+    if blob is not None:
+        told["data"] = host.read("%s/%d" % (directory, int(blob)))
+    return Entry(**told)
+
+
+def _check(journal: Journal) -> None:
+    """Raises TypeError or ValueError for what the rest of us would stumble over."""
+    for entry in journal.files:
+        if not isinstance(entry.path, str) or not entry.path.startswith("/"):
+            raise ValueError("%r is no path" % (entry.path,))
+        if not all(type(value) is int for value in (entry.mode, entry.uid, entry.gid)):
+            raise ValueError("%s has no owner and mode" % entry.path)
+    for containers in (journal.containers, journal.given_up):
+        for label, pid in containers.values():
+            if not isinstance(label, str) or type(pid) is not int:
+                raise ValueError("a container without name and process")
+    if not isinstance(journal.flags, list) or not isinstance(journal.written, dict):
+        raise TypeError("flags is no list")
+    if journal.inode is not None:
+        user, group, mode = journal.inode
+        journal.inode = (str(user), str(group), int(mode))
+    if journal.members is not None:
+        group, members = journal.members
+        journal.members = (str(group), [str(name) for name in members])

@@ -1,0 +1,91 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a boot does with a change that a loss of power cut off. It runs on the host, by a unit.
+
+No daemon runs yet, so that files are all there is to put back. What was cut off without a boot is
+the next run's, because there may be containers to keep.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .errors import DockerdError
+from .host import Host
+from .instance import Instance
+from .journal import Journal, forget, read
+from .writing import Change, lay
+
+MANIFEST_TOKEN = '"transaction": "%s"'
+
+
+def main(arguments: list[str]) -> int:
+    """Recover the system's daemon. Returns the exit status."""
+    host, instance = Host(), Instance()
+    try:
+        with host.locked(instance.lock_path, wait=False):
+            return _recover(instance, host)
+    except DockerdError as error:
+        sys.stderr.write("%s\n" % error)
+        return 1
+
+
+def _recover(instance: Instance, host: Host) -> int:
+    journal = read(instance, host)
+    if not journal or not rebooted(journal, host):
+        return 0
+    if committed(journal, instance, host):
+        forget(instance, host)
+        return 0
+    changes, foreign = put_back(host, journal)
+    for path in foreign:
+        sys.stderr.write("%s was changed by somebody else meanwhile, and stays\n" % path)
+    systemctl = lambda *words: host.run(instance.systemctl(*words))  # noqa: E731
+    failures = lay(
+        *(instance, host, journal, changes, journal.flags),
+        lambda: systemctl("daemon-reload"),
+        lambda: systemctl("stop", "--no-block", instance.tls_socket),
+        go_on=True,
+    )
+    if journal.members:
+        host.run(["gpasswd", "--members", ",".join(journal.members[1]), journal.members[0]])
+    if host.stat(instance.tls_socket_path):
+        # This boot has planned its jobs already, perhaps without a listener that was just put back.
+        systemctl("start", "--no-block", instance.tls_socket)
+    for failure in failures:
+        sys.stderr.write("%s\n" % failure)
+    if failures:
+        return 1
+    forget(instance, host)
+    sys.stderr.write("a change of Docker's configuration was cut off; the former one is back\n")
+    return 0
+
+
+def rebooted(journal: Journal, host: Host) -> bool:
+    """Whether the host has booted since the transaction began."""
+    return journal.boot != host.boot
+
+
+def committed(journal: Journal, instance: Instance, host: Host) -> bool:
+    """Whether the transaction was cut off after its last write, so that all of it holds."""
+    written = host.optional(instance.manifest_path) or b""
+    return bool(journal.token) and (MANIFEST_TOKEN % journal.token).encode() in written
+
+
+def put_back(host: Host, journal: Journal) -> tuple[list[Change], list[str]]:
+    """The changes that restore the former files, and those of somebody else, which stay."""
+    changes, foreign = [], []
+    for entry in journal.files:
+        try:
+            now = host.read(entry.path)
+        except FileNotFoundError:
+            now = None
+        except DockerdError:
+            foreign.append(entry.path)
+            continue
+        if journal.ours(entry.path, now):
+            changes.append(Change(entry, now))
+        else:
+            foreign.append(entry.path)
+    return changes, foreign

@@ -1,0 +1,220 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The former state put back, by the run that changed it or by the next.
+
+It goes by what is: a roll-back that was itself cut off, at any point, is gone through once more.
+What somebody else wrote meanwhile stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from . import config
+from . import snapshot as reading
+from .activation import (
+    await_answer,
+    await_live_restore,
+    restart,
+    set_inode,
+    set_members,
+    systemctl,
+)
+from .drift import RELOAD, gaps, socket_gaps
+from .errors import HostError
+from .host import Host
+from .instance import Instance
+from .journal import Entry, Journal, forget
+from .plan import stale
+from .probe import lost_containers
+from .recovery import committed, put_back
+from .writing import Change, lay
+
+ATTEMPTS = 3  # how often somebody else may write while the former daemon is started
+ASIDE = ".does-not-start"  # where a daemon.json of somebody else goes with which nothing starts
+
+
+@dataclass
+class Restored:
+    """What became of a host's former state."""
+
+    lost: list[str] = field(default_factory=list)  # names of containers that did not survive
+    foreign: list[str] = field(default_factory=list)  # what became of files that others wrote
+
+    @property
+    def notes(self) -> list[str]:
+        """The same in words."""
+        lost = ["these containers did not survive: %s" % ", ".join(self.lost)] if self.lost else []
+        return [*self.foreign, *lost]
+
+
+def restore(instance: Instance, host: Host, journal: Journal, timeout: float) -> Restored:
+    """Put the former state back: files byte for byte, and a daemon that has read them.
+
+    Raises HostError where that cannot be done whole; what can be done is done, and the journal
+    stays for the next run.
+    """
+    if committed(journal, instance, host):
+        forget(instance, host)
+        return Restored()
+    restored = Restored()
+    for attempt in range(1, ATTEMPTS + 1):
+        changes, foreign = put_back(host, journal)
+        restored.foreign = ["%s was changed by somebody else, and stays" % one for one in foreign]
+        try:
+            restored.lost = _Rollback(instance, host, journal, changes, timeout).carry_out()
+        except HostError:
+            overtaken = put_back(host, journal)[1] != foreign
+            if attempt == ATTEMPTS or not (overtaken or journal.config_path in foreign):
+                raise
+            if not overtaken:
+                _put_aside(host, journal)
+            continue
+        break
+    if host.stat(journal.config_path + ASIDE):
+        restored.foreign.append(
+            "dockerd does not start with what somebody else wrote to %s; it is in %s%s"
+            % (journal.config_path, journal.config_path, ASIDE)
+        )
+    forget(instance, host)
+    return restored
+
+
+def _put_aside(host: Host, journal: Journal) -> None:
+    """Move a daemon.json with which the daemon does not start out of the way of the former one."""
+    path, former = journal.config_path, journal.former(journal.config_path)
+    data, status = host.read(path), host.stat(path)
+    if not former or not status:
+        return
+    host.write(path + ASIDE, data, status.mode, status.uid, status.gid)
+    if former.data is None:
+        host.remove(path, data)
+    else:
+        host.write(path, former.data, former.mode, former.uid, former.gid, data)
+
+
+class _Rollback:
+    """One try to bring everything back."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        host: Host,
+        journal: Journal,
+        changes: list[Change],
+        timeout: float,
+    ) -> None:
+        self.instance, self.host, self.journal = instance, host, journal
+        self.timeout = timeout
+        path = journal.config_path
+        self.others = [change for change in changes if change.wanted.path != path]
+        self.told = next((change for change in changes if change.wanted.path == path), None)
+        if self.told is None:
+            self.told = self._foreign(path)
+        self.failures: list[HostError] = []
+
+    def _foreign(self, path: str) -> Change | None:
+        """daemon.json as somebody else wrote it, which stays, or as no run of ours touches it."""
+        status = self.host.stat(path)
+        if not status:
+            return None
+        data = self.host.read(path)
+        return Change(Entry(path, data, status.mode, status.uid, status.gid), data)
+
+    def carry_out(self) -> list[str]:
+        """Restore all of it. Returns the names of the containers that were lost."""
+        instance, host, journal, lost = self.instance, self.host, self.journal, []
+        keeps = self._keeps_containers()
+        # systemd may start the daemon again at any moment, and one that starts without
+        # live-restore stops the containers that it finds; so the former file comes last.
+        self._lay(live_restore=True if keeps else None)
+        if journal.active:
+            self._bring_back(keeps)
+            if keeps and not journal.live_restore:
+                # An absent live-restore leaves a running daemon as it is, moby daemon/reload.go.
+                self._lay(live_restore=False)
+                systemctl(instance, host, "reload", instance.service)
+                await_live_restore(instance, host, False)
+            lost = lost_containers(instance, host, journal, True)
+        else:
+            self._leave()
+        if journal.enable:
+            systemctl(instance, host, "disable", instance.service, check=False)
+        self._lay(live_restore=None)
+        # Only now: systemd makes the socket anew where it was down, and nothing here may keep the
+        # daemon from starting.
+        if journal.members:
+            set_members(host, *journal.members)
+        if journal.inode and host.stat(instance.socket_path):
+            set_inode(instance, host, journal.inode)
+        if self.failures:
+            words = [str(failure).rstrip(".") for failure in self.failures]
+            raise HostError("; ".join(dict.fromkeys(words)))
+        return lost
+
+    def _keeps_containers(self) -> bool:
+        """Whether containers run that the former daemon.json alone would not carry through."""
+        journal = self.journal
+        does = reading.read(self.instance, self.host).does
+        here = journal.boot == self.host.boot and journal.containers
+        running = here or (does and does.answers and does.containers and not does.swarm)
+        if not running or journal.by_flag or self.instance.rootless or not self.told:
+            return False
+        try:
+            told = config.parse(self.told.wanted.data or b"").data
+        except config.ConfigError:
+            return False
+        return told.get("live-restore") is not True
+
+    def _lay(self, live_restore: bool | None) -> None:
+        """Write the files, daemon.json with another live-restore than it ends with."""
+        instance, host, told = self.instance, self.host, self.told
+        changes = list(self.others)
+        if told:
+            data = told.wanted.data
+            if live_restore is not None:
+                former = config.parse(data or b"").data
+                data = config.render({**former, "live-restore": live_restore})
+            step = Change(replace(told.wanted, data=data), told.expected)
+            changes.append(step)
+        self.failures = lay(
+            *(instance, host, self.journal, changes, self.journal.flags),
+            lambda: systemctl(instance, host, "daemon-reload", check=False) and None,
+            lambda: systemctl(instance, host, "stop", instance.tls_socket, check=False) and None,
+            go_on=True,
+        )
+        if told:
+            told.expected = step.expected
+
+    def _bring_back(self, keeps: bool) -> None:
+        """Have a daemon run that has read what was laid."""
+        instance, host, journal = self.instance, self.host, self.journal
+        now = reading.read(instance, host)
+        does = now.does
+        answers = bool(does and does.process and does.answers)
+        former = answers and does.process.identity == journal.identity
+        found = [gap for gap in (socket_gaps if former else gaps)(now) if gap.need != RELOAD]
+        if not found:
+            systemctl(instance, host, "reload", instance.service)
+            return
+        if answers and keeps and not does.info.get("LiveRestoreEnabled"):
+            systemctl(instance, host, "reload", instance.service)
+            await_live_restore(instance, host, True)
+        expected = {self.told.wanted.path: self.told.expected} if self.told else None
+        restart(instance, host, does, stale(now, found), self.timeout, expected)
+        await_answer(instance, host)
+
+    def _leave(self) -> None:
+        """Nothing answered before, so that there is nothing to come back to."""
+        instance, host = self.instance, self.host
+        if instance.rootless:
+            # Its unit would start it again and again.
+            systemctl(instance, host, "stop", instance.service, check=False)
+            systemctl(instance, host, "reset-failed", instance.service, check=False)
+            return
+        now = reading.read(instance, host)
+        if now.does and now.does.active(instance.service):
+            systemctl(
+                instance, host, "restart", instance.service, check=False, timeout=self.timeout
+            )

@@ -1,0 +1,144 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order in which files are written, so that a host that is cut off in between is safe.
+
+Whatever has been written when power fails, or when somebody else restarts dockerd: it starts, and
+it serves TCP to nobody without verification. That holds in both directions, for a change and for
+its roll-back:
+
+1. what guards and recovers comes first, and goes last;
+2. a TCP listener that goes, goes before anything that verifies its clients;
+3. daemon.json and the command line never give one directive twice, which dockerd refuses: what
+   conflicts leaves the file before the units change, and enters it after systemd has read them;
+4. a TCP listener that comes, comes after everything that verifies its clients.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Callable
+
+from .errors import HostError
+from .host import ANYTHING, Host
+from .instance import Instance
+from .journal import Entry, Journal, announce
+
+
+@dataclass
+class Change:
+    """One file as it shall be.
+
+    ``expected`` are the bytes that it replaces, and once it is written its own.
+    """
+
+    wanted: Entry
+    expected: object = ANYTHING
+
+
+def lay(
+    instance: Instance,
+    host: Host,
+    journal: Journal,
+    changes: list[Change],
+    flags: list[str],
+    reload_units: Callable[[], None],
+    stop_tls: Callable[[], None],
+    go_on: bool = False,
+) -> list[HostError]:
+    """Write these files, in order.
+
+    ``flags`` are the directives that the command line gives once the units are written.
+    ``reload_units`` makes systemd read them, ``stop_tls`` closes a TCP listener that goes.
+
+    Raises HostError at the first file that cannot be written. With ``go_on``, as in a roll-back,
+    it does all that is safe without that file, and returns what went wrong.
+    """
+    writer = _Writer(instance, host, journal, go_on)
+    guards = [one for one in changes if one.wanted.path in instance.safety]
+    listener = [one for one in changes if one.wanted.path == instance.tls_socket_path]
+    told = [one for one in changes if one.wanted.path == journal.config_path]
+    rest = [one for one in changes if one not in (*guards, *listener, *told)]
+    opens = [one for one in listener if one.wanted.data is not None]
+    closes = [one for one in listener if one.wanted.data is None]
+    if writer.all([one for one in guards if one.wanted.data is not None]):
+        reload_units()
+    unread = writer.all(closes)
+    closed = not writer.failures
+    if closed:
+        for change in told:
+            writer.make_way(change, flags)
+    unread |= writer.all(rest)
+    if unread:
+        reload_units()
+    if closes:
+        stop_tls()
+    if closed:
+        writer.all(told)
+    unread = not writer.failures and writer.all(opens)
+    if closed:
+        unread |= writer.all([one for one in guards if one.wanted.data is None])
+    if unread:
+        reload_units()
+    return writer.failures
+
+
+class _Writer:
+    """Writes what differs, each write announced in the journal."""
+
+    def __init__(self, instance: Instance, host: Host, journal: Journal, go_on: bool) -> None:
+        self._instance, self._host, self._journal = instance, host, journal
+        self._go_on = go_on
+        self.failures: list[HostError] = []
+
+    def all(self, changes: list[Change]) -> bool:
+        """Write some files; whether any of them had to be."""
+        written = [self.put(change) for change in changes]
+        return any(written)
+
+    def put(self, change: Change) -> bool:
+        """Write one file, or remove it; whether that was done."""
+        host, wanted = self._host, change.wanted
+        try:
+            if same(host, wanted):
+                return False
+            announce(self._instance, host, self._journal, wanted.path, wanted.data)
+            if wanted.data is None:
+                host.remove(wanted.path, change.expected)
+            else:
+                owner = (wanted.uid, wanted.gid)
+                host.write(wanted.path, wanted.data, wanted.mode, *owner, change.expected)
+            change.expected = wanted.data
+        except HostError as error:
+            if not self._go_on:
+                raise
+            self.failures.append(error)
+            return False
+        return True
+
+    def make_way(self, change: Change, flags: list[str]) -> None:
+        """Take out of daemon.json what the command line is about to give."""
+        try:
+            now = self._host.read(change.wanted.path)
+            data = json.loads(now)
+            fewer = {name: value for name, value in data.items() if name not in flags}
+        except (FileNotFoundError, HostError, ValueError, AttributeError, RecursionError):
+            return
+        status = self._host.stat(change.wanted.path)
+        if len(fewer) == len(data) or not status:
+            return
+        text = (json.dumps(fewer, indent=4) + "\n").encode()
+        entry = Entry(change.wanted.path, text, status.mode, status.uid, status.gid)
+        way = Change(entry, change.expected)
+        if self.put(way):
+            change.expected = way.expected
+
+
+def same(host: Host, wanted: Entry) -> bool:
+    """Whether a file is as it shall be already."""
+    status = host.stat(wanted.path)
+    if status is None or wanted.data is None:
+        return status is None and wanted.data is None
+    now = (status.mode, status.uid, status.gid)
+    return now == (wanted.mode, wanted.uid, wanted.gid) and host.read(wanted.path) == wanted.data
