@@ -34,6 +34,7 @@ from machine import (
     processes,
     remove,
     run,
+    unmount,
 )
 
 # overlay2 cannot stand on an overlay: what holds containers is a plain directory, bound in.
@@ -81,7 +82,8 @@ def hierarchies() -> list:
 def discard(those: list) -> None:
     """End hosts, all at a time because the kernel takes its time with each."""
     for host, doomed in [(host, host.kill()) for host in those]:
-        host.discard(doomed)
+        host.bury(doomed)
+        remove(host.directory)
 
 
 def systemd_runs() -> bool:
@@ -143,9 +145,23 @@ class Host:
 
     def start(self, everyone: list) -> None:
         """Boot the host as new; ``everyone`` lists the hosts that its /etc/hosts names."""
-        lower = rootfs.build(self.release)
-        self._mount(lower)
+        HOSTS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in ("upper", "work", "root", *(f"plain/{path}" for path in PLAIN)):
+            (self.directory / path).mkdir(parents=True)
+        self._mount()
         self._personalise(everyone)
+        self.boot()
+
+    def boot(self) -> None:
+        """Boot the host from the disk that it has.
+
+        :raises LabError: it runs, or has no disk.
+        """
+        if self.running():
+            raise LabError(f"{self.name} is running already")
+        if not (self.directory / "upper" / "etc").is_dir():
+            raise LabError(f"{self.name} has no disk to boot from: lab.py up")
+        self._mount()
         command = [
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit"),
             *("--kill-signal=SIGRTMIN+3", f"--directory={self.root}"),
@@ -165,10 +181,10 @@ class Host:
         else:
             self._start_process(command, environment)
 
-    def _mount(self, lower: Path) -> None:
-        HOSTS.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in ("upper", "work", "root", *(f"plain/{path}" for path in PLAIN)):
-            (self.directory / path).mkdir(parents=True)
+    def _mount(self) -> None:
+        if os.path.ismount(self.root):
+            return
+        lower = rootfs.build(self.release)
         options = f"lowerdir={lower},upperdir={self.directory}/upper,workdir={self.directory}/work"
         done = run("mount", "-t", "overlay", "overlay", "-o", options, self.root, check=False)
         if done.returncode != 0:
@@ -238,9 +254,13 @@ class Host:
 
     def kill(self) -> list:
         """Pull the plug; return the ids of the processes that are dying of it."""
+        leader = self.leader()
+        doomed = self._nspawn()
+        if leader:  # all processes of its namespace die with it, and none sees another die before
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(leader, signal.SIGKILL)
         if systemd_runs():
             run("systemctl", "kill", "--signal=KILL", self.unit, check=False)
-        doomed = self._nspawn()
         for group in self.cgroups:  # the host outlives a systemd-nspawn that is killed
             for path, _directories, _files in os.walk(group):
                 with contextlib.suppress(OSError):
@@ -251,8 +271,8 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
         return doomed
 
-    def discard(self, doomed: list) -> None:
-        """Throw away everything the killed host had but its ssh key.
+    def bury(self, doomed: list) -> None:
+        """Take away what the killed host had on the machine; its disk and its ssh key stay.
 
         :raises LabError: it does not die.
         """
@@ -269,7 +289,7 @@ class Host:
         # What a killed systemd-nspawn of systemd 255 and later mounts there bars its next start.
         for parent in ("/run/systemd/nspawn", "/run/systemd/nspawn/unix-export"):
             remove(Path(parent, self.machine))
-        remove(self.directory)
+        unmount(self.root)
 
     def wait(self) -> str:
         """Wait until systemd has booted and ssh and docker are up; return systemd's verdict.

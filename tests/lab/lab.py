@@ -172,6 +172,20 @@ def reboot(options: argparse.Namespace) -> None:
         say(f"{host.name}: {host.wait()} again")
 
 
+def cut(options: argparse.Namespace) -> None:
+    """Cut a host's power: everything in it dies at once, the disk stays."""
+    for host in named([options.name]):
+        host.bury(host.kill())
+        say(f"{host.name}: without power")
+
+
+def boot_again(options: argparse.Namespace) -> None:
+    """Boot a host from the disk that it has."""
+    for host in named([options.name]):
+        host.boot()
+        say(f"{host.name}: {host.wait()} again")
+
+
 def execute(options: argparse.Namespace) -> None:
     """Become a command in a host, without ssh."""
     (host,) = named([options.name])
@@ -197,6 +211,8 @@ def parser() -> argparse.ArgumentParser:
     add("down", down).add_argument("--cache", action="store_true", help="empty the cache too")
     add("status", status, locks=False)
     add("reboot", reboot).add_argument("name", metavar="NAME")
+    add("cut", cut).add_argument("name", metavar="NAME")
+    add("boot", boot_again).add_argument("name", metavar="NAME")
     one = add("exec", execute, locks=False)
     one.add_argument("name", metavar="NAME")
     one.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")

@@ -235,11 +235,16 @@ def mounts() -> list:
     return rows
 
 
-def remove(path: Path) -> None:
-    """Remove a file tree of ours, with whatever a killed run left mounted in it."""
+def unmount(path: Path) -> None:
+    """Unmount what is mounted at a path or below it."""
     for point, _kind in reversed(mounts()):
         if point == str(path) or point.startswith(f"{path}/"):
             run("umount", "--lazy", point)
+
+
+def remove(path: Path) -> None:
+    """Remove a file tree of ours, with whatever a killed run left mounted in it."""
+    unmount(path)
     run("rm", "-rf", "--one-file-system", path)
 
 
