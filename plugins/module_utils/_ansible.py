@@ -12,6 +12,7 @@ import json
 import re
 
 from ._dockerd.findings import FAILED, Finding, count, redact
+from ._dockerd.host import as_text
 from ._dockerd.judgement import engine
 from ._dockerd.plan import Plan
 from ._dockerd.transaction import Outcome
@@ -32,8 +33,8 @@ def diff(plan: Plan) -> list[dict]:
         {
             "before_header": change.path if change.before is not None else "no file",
             "after_header": change.path if change.after is not None else "no file",
-            "before": redact((change.before or b"").decode("utf-8", "replace")),
-            "after": redact((change.after or b"").decode("utf-8", "replace")),
+            "before": redact(as_text(change.before)),
+            "after": redact(as_text(change.after)),
         }
         for change in plan.files
     ]

@@ -20,7 +20,7 @@ from typing import Callable, Iterator
 from . import config, ground, ranges
 from .does import data_root, read_does
 from .errors import HostError, Refused, RolledBack
-from .host import Host, User
+from .host import Host, User, as_text
 from .instance import ROOT, Instance, rootless
 from .snapshot import read_manifest
 from .told import read_told
@@ -114,8 +114,8 @@ class Work:
             {
                 "before_header": path if before is not None else "no file",
                 "after_header": path if data is not None else "no file",
-                "before": (before or b"").decode("utf-8", "replace"),
-                "after": (data or b"").decode("utf-8", "replace"),
+                "before": as_text(before),
+                "after": as_text(data),
             }
         )
         status = host.stat(path)
@@ -495,14 +495,14 @@ def _settle_settings(work: Work, user: User, settings: dict) -> None:
 def _take_away(work: Work, user: User, one: Wanted) -> None:
     """The daemon of a user, its files and its ground; the account and what was not ours stay."""
     instance, ours = rootless(user), work.manifest.users.get(user.name, {})
-    host = work.host.seen_by(user)
+    host = work.host.seen_by(user, instance.safety)
     told = read_told(instance, host)
     root = data_root(instance, told, read_does(instance, host, told))
     _stop(work, instance)
     manifest = read_manifest(instance, host)
     for path in manifest.files:
         if path != told.config_path:
-            work.put(path, None, user)
+            work.put(path, None, None if path in instance.safety else user)
     if told.document is not None and manifest.owned:
         left = config.merge(told.data, {}, manifest.owned).data
         work.put(told.config_path, config.render(left) if left else None, user)
@@ -547,6 +547,8 @@ def _forget_deleted(work: Work, name: str) -> None:
     state = rootless(User(name, uid, uid, "")).state_directory if uid else ""
     if state and host.stat(state) and uid not in [user.uid for user in host.users()]:
         work.do("forget what was ours of %s" % name, host.remove_tree, state)
+        for path in rootless(User(name, uid, uid, "")).safety:
+            work.put(path, None)
     work.manifest.users.pop(name, None)
 
 
@@ -568,7 +570,7 @@ def _empty(host: Host, instance: Instance, place: str) -> None:
 def _stop(work: Work, instance: Instance) -> None:
     """Stop a daemon and let nothing start it again; its manager may be gone already."""
     host = work.host.seen_by(instance.user)
-    link = "%s/default.target.wants/%s" % (instance.unit_directory, instance.service)
+    link = instance.start_link
     shown = host.run(instance.systemctl("is-active", instance.service))
     if shown.out.strip() in ("active", "activating", "reloading"):
         words = instance.systemctl("disable", "--now", instance.service)

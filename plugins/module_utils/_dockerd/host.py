@@ -87,6 +87,13 @@ def digest(data: bytes | None) -> str:
     return "" if data is None else hashlib.sha256(data).hexdigest()
 
 
+def as_text(data: bytes | None) -> str:
+    """A file's bytes as a diff shows them; of a program only that it is another one."""
+    if data and b"\0" in data:
+        return "SHA-256 %s\n" % digest(data)
+    return (data or b"").decode("utf-8", "replace")
+
+
 def _stat(status: os.stat_result) -> Stat:
     kinds = (
         (stat.S_ISREG, "file"),
@@ -242,18 +249,22 @@ class Host:
 
     PRIVATE = "/var/lib/hardened-docker/"  # root's business; below it what is of a user's daemon
 
-    def __init__(self, root: str = "/", viewer: User | None = None) -> None:
+    def __init__(
+        self, root: str = "/", viewer: User | None = None, ours: tuple[str, ...] = ()
+    ) -> None:
         self.root = os.path.abspath(root)
         self.viewer = viewer
+        self.ours = ours
 
-    def seen_by(self, user: User) -> Host:
+    def seen_by(self, user: User, ours: tuple[str, ...] = ()) -> Host:
         """The same host, its files read and written with the rights of a user.
 
         What lies in a home is in its owner's hands: a link there could lead root to read or
         write anything. With the user's rights it leads only where the user can go already.
+        ``ours`` are paths outside of homes that stay root's.
         """
         seen = copy.copy(self)
-        seen.viewer = None
+        seen.viewer, seen.ours = None, ours
         if user.uid and self.live and os.geteuid() == 0:
             seen.viewer = user
             os.setgroups([])  # root needs none, and nobody should have them from root
@@ -261,7 +272,7 @@ class Host:
 
     @contextmanager
     def _rights(self, path: str) -> Iterator[None]:
-        if not self.viewer or self._is_state(path, self.viewer):
+        if not self.viewer or path in self.ours or self._is_state(path, self.viewer):
             yield
             return
         group, user = _LIBC.setfsgid(self.viewer.gid), _LIBC.setfsuid(self.viewer.uid)
@@ -809,7 +820,7 @@ class Candidate(Host):
     def __init__(
         self, host: Host, files: dict[str, bytes | None], predicted: Iterable[str] = ()
     ) -> None:
-        super().__init__(host.root, host.viewer)
+        super().__init__(host.root, host.viewer, host.ours)
         self._files = files
         self._predicted = frozenset(predicted)
 

@@ -28,6 +28,7 @@ SYSTEM_UNITS = (
 
 # What systemd gives services, systemd.exec(5).
 SERVICE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SYSTEM = "/etc/systemd/system"
 ROOT = User("root", 0, 0, "/root")
 
 
@@ -41,7 +42,7 @@ class Instance:
     tls_socket: str = "docker-tls.socket"
     config_path: str = "/etc/docker/daemon.json"
     socket_path: str = "/run/docker.sock"
-    unit_directory: str = "/etc/systemd/system"
+    unit_directory: str = SYSTEM
     state_directory: str = "/var/lib/hardened-docker/system"
     registry_directory: str = "/etc/docker/certs.d"
     data_root: str = "/var/lib/docker"
@@ -89,6 +90,11 @@ class Instance:
         return "%s/%s.d/%s" % (self.unit_directory, unit, name)
 
     @property
+    def start_link(self) -> str:
+        """What systemctl enable makes of a user's service."""
+        return "%s/default.target.wants/%s" % (self.unit_directory, self.service)
+
+    @property
     def service_dropin(self) -> str:
         """What the operator's template says of the service."""
         return self.dropin(self.service, "hardened.conf")
@@ -114,23 +120,35 @@ class Instance:
         return "%s/%s" % (self.unit_directory, self.tls_socket)
 
     @property
+    def _key(self) -> str:
+        """What is kept of this daemon goes by this name: system, or the number of its user."""
+        return self.state_directory.rpartition("/")[2]
+
+    @property
     def program_path(self) -> str:
         """The program that guards each start of dockerd and recovers at boot."""
         return "%s/hardened-docker.pyz" % self.state_directory
 
     @property
+    def recovery(self) -> str:
+        """The unit that recovers at boot; root's, whoever has the daemon."""
+        return "hardened-docker-recovery-%s.service" % self._key
+
+    @property
     def recovery_path(self) -> str:
-        """The unit that recovers at boot."""
-        return "%s/hardened-docker-recovery.service" % self.unit_directory
+        """Where it lies."""
+        return "%s/%s" % (SYSTEM, self.recovery)
 
     @property
     def guard_dropin(self) -> str:
-        """What ties the service to the TCP listener, and guards it."""
+        """What calls both: of the service, or of the manager that starts a user's daemon."""
+        if self.rootless:
+            return "%s/user@%d.service.d/hardened-recovery.conf" % (SYSTEM, self.user.uid)
         return self.dropin(self.service, "hardened-guard.conf")
 
     @property
     def safety(self) -> tuple[str, ...]:
-        """The three above, in the order in which they are of use."""
+        """The three above, in the order in which they are of use. They are root's."""
         return self.program_path, self.recovery_path, self.guard_dropin
 
     @property
@@ -138,7 +156,7 @@ class Instance:
         """Every unit and drop-in that may be ours."""
         listening = (self.socket_dropin, self.tls_socket_path, self.listen_dropin)
         own = (self.service_dropin, self.command_dropin)
-        return (*self.safety[1:], *own, *listening) if self.socket else own
+        return (*self.safety[1:], *own, *(listening if self.socket else ()))
 
     @property
     def lock_path(self) -> str:
@@ -147,12 +165,12 @@ class Instance:
         It stays until the host goes down, and so tells what this boot has changed from what a
         former one left.
         """
-        return "/run/hardened-docker-%s.lock" % self.state_directory.rpartition("/")[2]
+        return "/run/hardened-docker-%s.lock" % self._key
 
     @property
     def expected_path(self) -> str:
         """What a run expects dockerd to read, while it starts dockerd."""
-        return "/run/hardened-docker-%s.json" % self.state_directory.rpartition("/")[2]
+        return "/run/hardened-docker-%s.json" % self._key
 
     @property
     def manifest_path(self) -> str:

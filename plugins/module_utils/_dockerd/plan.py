@@ -13,6 +13,7 @@ from . import config, drift, program, units
 from .errors import Refused
 from .findings import redact
 from .host import Candidate, Host, User
+from .instance import ROOT
 from .snapshot import Manifest, Snapshot, read_files
 from .told import TLS_DIRECTIVES, activated, read_told, strings
 
@@ -134,7 +135,7 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
 
     if told.document is not None:
         wanted[told.config_path] = _merge(plan, base, directives, kept)
-    if not _PLAIN.match(told.config_path):
+    if snapshot.instance.socket and not _PLAIN.match(told.config_path):
         raise Refused(
             "--config-file %r cannot be guarded: give it a plain path." % told.config_path
         )
@@ -201,7 +202,7 @@ def _check_host(snapshot: Snapshot, host: Host) -> None:
             "There is no %s on this host, which %s starts: the daemon could not be restarted."
             " Install the engine's package again." % (told.words[0].text, instance.service)
         )
-    if not _PLAIN.match(told.config_path):
+    if snapshot.instance.socket and not _PLAIN.match(told.config_path):
         raise Refused(
             "--config-file %r has characters that a unit would take for others. Give the file a"
             " plain path." % told.config_path
@@ -412,7 +413,8 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
     mode = SECRET_MODE if private else FILE_MODE
     if path == plan.snapshot.told.config_path:
         mode &= status.mode if status else mode
-    user = plan.snapshot.instance.user
+    instance = plan.snapshot.instance
+    user = ROOT if path in instance.safety else instance.user
     if user.uid and (before, after) != (None, None):
         _check_place(host, path, user)
     owned = status is None or (

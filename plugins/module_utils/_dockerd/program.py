@@ -29,10 +29,10 @@ sys.exit(main(sys.argv[2:]))
 _UNIT = """\
 # Managed by hardened.docker: undoes at boot what a cut-off change of the daemon left.
 [Unit]
-Description=Recovery of Docker's configuration after a change that was cut off
+Description=Recovery of Docker's configuration ({name}) after a change that was cut off
 DefaultDependencies=no
 RequiresMountsFor={state} {configuration}
-Before=docker.socket docker-tls.socket docker.service shutdown.target
+Before={starts} shutdown.target
 Conflicts=shutdown.target
 ConditionPathExists={journal}
 # Made by each run, and gone with a boot: what this boot has begun is for the next run to undo.
@@ -40,13 +40,13 @@ ConditionPathExists=!{lock}
 
 [Service]
 Type=oneshot
-ExecStart=python3 -I {program} recover
+ExecStart=python3 -I {program} recover {key}
 """
 _DROPIN = """\
 # Managed by hardened.docker: dockerd gets a TCP listener only with verified clients.
 [Unit]
-Wants=hardened-docker-recovery.service docker-tls.socket
-After=hardened-docker-recovery.service docker-tls.socket
+Wants={recovery} docker-tls.socket
+After={recovery} docker-tls.socket
 
 [Service]
 # 0: daemon.json demands verified clients. 3: somebody else writes while a run starts dockerd.
@@ -60,27 +60,38 @@ ExecStartPre=/bin/sh -c '\\
 """
 
 
-def files(which: Instance, config_path: str) -> dict[str, bytes]:
-    """The files by path, for the daemon that reads ``config_path``; none for a user's daemon.
+_USER_DROPIN = """\
+# Managed by hardened.docker: a change of this user's daemon that was cut off is undone first.
+[Unit]
+Wants={recovery}
+After={recovery}
+"""
 
-    A user's daemon gets no listener from systemd: what it listens on and whom it verifies is in
-    one file.
+
+def files(which: Instance, config_path: str) -> dict[str, bytes]:
+    """The files by path, for the daemon that reads ``config_path``.
+
+    A user's daemon needs no guard: systemd gives it no listener, and what it listens on and whom
+    it verifies is in one file.
     """
-    if not which.socket:
-        return {}
     words = {
+        "name": which.name,
+        "key": which.state_directory.rpartition("/")[2],
         "state": which.state_directory,
-        "configuration": config_path.rpartition("/")[0] or "/",
+        "configuration": which.user.home if which.rootless else config_path.rpartition("/")[0],
+        "starts": "user@%d.service" % which.user.uid if which.rootless else " ".join(which.units),
         "journal": which.journal_directory,
         "program": which.program_path,
+        "recovery": which.recovery,
         "config": config_path,
         "expected": which.expected_path,
         "lock": which.lock_path,
     }
+    dropin = _USER_DROPIN if which.rootless else _DROPIN
     return {
         which.program_path: _program(),
         which.recovery_path: _UNIT.format(**words).encode(),
-        which.guard_dropin: _DROPIN.format(**words).encode(),
+        which.guard_dropin: dropin.format(**words).encode(),
     }
 
 

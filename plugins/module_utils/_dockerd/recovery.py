@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import sys
 
-from .errors import DockerdError
+from .errors import DockerdError, HostError
 from .host import Host
-from .instance import Instance
+from .instance import Instance, rootless
 from .journal import Journal, forget, read
 from .writing import Change, lay
 
@@ -21,14 +21,24 @@ MANIFEST_TOKEN = '"transaction": "%s"'
 
 
 def main(arguments: list[str]) -> int:
-    """Recover the system's daemon. Returns the exit status."""
-    host, instance = Host(), Instance()
+    """``system``, or the number of a user: whose daemon. Returns the exit status."""
+    host = Host()
     try:
+        instance = _instance(arguments[0], host)
         with host.locked(instance.lock_path, wait=False):
-            return _recover(instance, host)
+            return _recover(instance, host.seen_by(instance.user, instance.safety))
     except DockerdError as error:
         sys.stderr.write("%s\n" % error)
         return 1
+
+
+def _instance(key: str, host: Host) -> Instance:
+    if key == "system":
+        return Instance()
+    user = next((user for user in host.users() if str(user.uid) == key), None)
+    if not user or not host.stat(user.home):
+        raise HostError("there is no user %s, or no home; the next run goes on with it" % key)
+    return rootless(user)
 
 
 def _recover(instance: Instance, host: Host) -> int:
@@ -41,18 +51,21 @@ def _recover(instance: Instance, host: Host) -> int:
     changes, foreign = put_back(host, journal)
     for path in foreign:
         sys.stderr.write("%s was changed by somebody else meanwhile, and stays\n" % path)
-    systemctl = lambda *words: host.run(instance.systemctl(*words))  # noqa: E731
     failures = lay(
         *(instance, host, journal, changes, journal.flags),
-        lambda: systemctl("daemon-reload"),
-        lambda: systemctl("stop", "--no-block", instance.tls_socket),
+        lambda: _systemctl(host, "daemon-reload"),
+        lambda: _systemctl(host, "stop", "--no-block", instance.tls_socket),
         go_on=True,
     )
     if journal.members:
         host.run(["gpasswd", "--members", ",".join(journal.members[1]), journal.members[0]])
-    if host.stat(instance.tls_socket_path):
+    if journal.enable:
+        host.remove(instance.start_link)
+    if instance.socket and host.stat(instance.tls_socket_path):
         # This boot has planned its jobs already, perhaps without a listener that was just put back.
-        systemctl("start", "--no-block", instance.tls_socket)
+        _systemctl(host, "start", "--no-block", instance.tls_socket)
+    for entry in journal.files:
+        host.tidy(entry.path)
     for failure in failures:
         sys.stderr.write("%s\n" % failure)
     if failures:
@@ -60,6 +73,10 @@ def _recover(instance: Instance, host: Host) -> int:
     forget(instance, host)
     sys.stderr.write("a change of Docker's configuration was cut off; the former one is back\n")
     return 0
+
+
+def _systemctl(host: Host, *words: str) -> None:
+    host.run(["systemctl", *words])
 
 
 def rebooted(journal: Journal, host: Host) -> bool:

@@ -180,12 +180,16 @@ class _Rollback:
             changes.append(step)
         self.failures = lay(
             *(instance, host, self.journal, changes, self.journal.flags),
-            lambda: systemctl(instance, host, "daemon-reload", check=False) and None,
+            self._reload_units,
             lambda: systemctl(instance, host, "stop", instance.tls_socket, check=False) and None,
             go_on=True,
         )
         if told:
             told.expected = step.expected
+
+    def _reload_units(self) -> None:
+        for manager in dict.fromkeys([self.instance, Instance()]):
+            systemctl(manager, self.host, "daemon-reload", check=False)
 
     def _bring_back(self, keeps: bool) -> None:
         """Have a daemon run that has read what was laid."""

@@ -30,7 +30,7 @@ from .controls import CONTROLS
 from .errors import HostError, RolledBack
 from .findings import Finding, judge, redact
 from .host import Candidate, Host
-from .instance import Instance
+from .instance import ROOT, Instance
 from .journal import Entry, Journal
 from .plan import Desired, Plan, make, postpone_upgrade
 from .preflight import preflight
@@ -40,6 +40,8 @@ from .rollback import Restored, restore
 from .snapshot import Snapshot
 from .told import read_told
 from .writing import Change, lay
+
+SYSTEM = Instance()
 
 
 @dataclass
@@ -71,7 +73,7 @@ def carry_out(
 
     Raises Refused with nothing touched, RolledBack with the former state back in place.
     """
-    host = host.seen_by(instance.user)
+    host = host.seen_by(instance.user, instance.safety)
     if check:
         return _carry_out(instance, host, desired, True, allow, predicted, timeout)
     # Before anything of ours is on disk: a boot knows by it what it has to undo.
@@ -203,40 +205,43 @@ def _execute(plan: Plan, host: Host, timeout: float) -> float:
 
 def _write(plan: Plan, host: Host, kept: Journal) -> None:
     """Write the plan's files, live-restore before all others where containers need it."""
-    instance, does, user = plan.snapshot.instance, plan.snapshot.does, plan.snapshot.instance.user
-    changes = [
-        Change(Entry(file.path, file.after, file.mode, user.uid, user.gid), file.before)
-        for file in plan.files
-    ]
-    if plan.keeper is not None:
-        path = kept.config_path
-        former = kept.former(path)
-        mode = former.mode if former and former.data is not None else 0o644
-        keeper = Change(Entry(path, plan.keeper, mode), former.data if former else None)
-        lay(*(instance, host, kept, [keeper], []), _nothing, _nothing)
-        systemctl(instance, host, "reload", instance.service)
-        await_live_restore(instance, host, True)
-        for change in changes:
-            if change.wanted.path == path:
-                change.expected = keeper.expected
+    instance, does = plan.snapshot.instance, plan.snapshot.does
+    changes = []
+    for file in plan.files:
+        owner = ROOT if file.path in instance.safety else instance.user
+        entry = Entry(file.path, file.after, file.mode, owner.uid, owner.gid)
+        changes.append(Change(entry, file.before))
     flags = [flag.directive for flag in plan.candidate.told.flags]
     loaded = []
 
     def reload_units() -> None:
         loaded.append(systemctl(instance, host, "daemon-reload"))
+        if instance.rootless:
+            systemctl(SYSTEM, host, "daemon-reload")  # what recovers is root's
 
     def stop_tls() -> None:
         if does.active(instance.tls_socket):
             systemctl(instance, host, "stop", instance.tls_socket, check=False)
 
-    lay(instance, host, kept, changes, flags, reload_units, stop_tls)
+    def write(some: list[Change]) -> None:
+        lay(instance, host, kept, some, flags, reload_units, stop_tls)
+
+    if plan.keeper is not None:
+        # A loss of power right after it finds the unit that recovers.
+        write([change for change in changes if change.wanted.path in instance.safety])
+        path, former = kept.config_path, kept.former(kept.config_path)
+        mode = former.mode if former and former.data is not None else 0o644
+        keeper = Change(Entry(path, plan.keeper, mode), former.data if former else None)
+        lay(instance, host, kept, [keeper], [], reload_units, stop_tls)
+        systemctl(instance, host, "reload", instance.service)
+        await_live_restore(instance, host, True)
+        for change in changes:
+            if change.wanted.path == path:
+                change.expected = keeper.expected
+    write(changes)
     stale = any(unit.get("NeedDaemonReload") == "yes" for unit in does.units.values())
     if not loaded and (stale or plan.enable):
         reload_units()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _activate(plan: Plan, host: Host, timeout: float) -> None:
