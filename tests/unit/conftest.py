@@ -16,7 +16,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from _dockerd import plan, snapshot, told
+from _dockerd import drift, plan, program, snapshot, told, units
 from _dockerd.does import Does, Process
 from _dockerd.host import Host, Stat
 from _dockerd.instance import Instance
@@ -88,6 +88,11 @@ class Directory(Host):
                     found[path] = (file.read(), os.stat(path).st_mode)
         return found
 
+    def keep_safe(self):
+        """Put in place what every plan has first: program, recovery unit and guard."""
+        for path, data in program.files(Instance(), CONFIG).items():
+            self.put(path, data, 0o600 if path == Instance().program_path else 0o644)
+
     def told(self, version="26.1.5"):
         return told.read_told(Instance(), self, version)
 
@@ -114,16 +119,25 @@ def running(host, **changes):
     """The host with a daemon that runs as it is told; ``changes`` are fields of Does."""
     seen = host.seen()
     argv = [word.text for word in seen.told.words]
-    units = {
+    active = {
         name: {"ActiveState": "active", "Listen": "/run/docker.sock (Stream)"}
         for name in ("docker.service", "docker.socket")
     }
+    bound = {}
+    if seen.told.tls_socket and not seen.told.tls_socket.masked:
+        active["docker-tls.socket"] = {"ActiveState": "active"}
+        for value in units.listeners(seen.told.tls_socket):
+            bound.update({place: {2} for place in drift._places(value)})
     does = Does(
-        units=units,
+        units=active,
         process=Process(1, 0.0, ["boot", 1, 1], argv),
         answers=True,
         info=dict(SHOWN),
         inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
+        bound=bound,
+        paths={"/run/docker.sock": {1}},
+        descriptors={1, 2},
+        manager={1, 2},
     )
     seen.does = replace(does, **changes)
     if seen.does.inode:

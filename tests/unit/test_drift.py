@@ -8,32 +8,20 @@ from dataclasses import replace
 
 import pytest
 from _dockerd import drift
-from _dockerd.does import Does, Process
+from _dockerd.does import Process
 from _dockerd.drift import RELOAD, RESTART, RESTART_TLS, RESTART_UNIX
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Manifest, Read
-from conftest import CONFIG
+from _dockerd.snapshot import Manifest
+from conftest import CONFIG, running
 
 INSTANCE = Instance()
 TLS_SOCKET = INSTANCE.tls_socket_path
 ACTIVE = {"ActiveState": "active", "Listen": "/run/docker.sock (Stream)"}
 
 
-def running(host, **changes):
-    """A daemon that runs exactly what the directory tells, but for ``changes`` of Does."""
-    seen = host.seen()
-    argv = [word.text for word in seen.told.words]
-    units = {"docker.service": ACTIVE, "docker.socket": ACTIVE}
-    if seen.told.tls_socket:
-        units["docker-tls.socket"] = {"ActiveState": "active"}
-    does = replace(Does(units=units, process=Process(1, 0.0, ["b", 1, 1], argv)), **changes)
-    read = Read(dict(seen.told.data), argv[1:], dict(seen.digests))
-    return replace(seen, does=does, read=read, manifest=Manifest(applied={"identity": ["b", 1, 1]}))
-
-
 def process(host, executable):
     argv = [word.text for word in host.seen().told.words]
-    return Process(1, 0.0, ["b", 1, 1], argv, executable)
+    return Process(1, 0.0, ["boot", 1, 1], argv, executable)
 
 
 def needs(seen):
@@ -99,13 +87,13 @@ def test_what_systemd_makes_of_the_words_is_no_gap_once_it_was_recorded(host):
         "[Service]\nExecStart=\nExecStart=@/usr/sbin/dockerd engine -H fd:// --label h=%H\n",
     )
     argv = ["engine", "-H", "fd://", "--label", "h=web1"]
-    seen = running(host, process=Process(1, 0.0, ["b", 1, 1], argv))
+    seen = running(host, process=Process(1, 0.0, ["boot", 1, 1], argv))
     assert needs(seen) == []
     seen.read = replace(seen.read, words=argv[1:])
     assert needs(seen) == [RESTART]
 
 
-@pytest.mark.parametrize("process", [None, Process(1, 0.0, ["b", 1, 1], [])])
+@pytest.mark.parametrize("process", [None, Process(1, 0.0, ["boot", 1, 1], [])])
 def test_a_daemon_that_is_down(host, process):
     down = {"docker.service": {"ActiveState": "failed"}, "docker.socket": ACTIVE}
     gaps = drift.gaps(running(host, process=process, units=down))
@@ -183,7 +171,7 @@ def test_the_unix_socket_is_down_or_listens_elsewhere(host):
 )
 def test_a_daemon_that_made_its_own_socket_in_place_of_systemds(host, hosts, flags, took):
     seen = running(host)
-    process = Process(1, 0.0, ["b", 1, 1], ["/usr/sbin/dockerd", *flags])
+    process = Process(1, 0.0, ["boot", 1, 1], ["/usr/sbin/dockerd", *flags])
     seen.does = replace(seen.does, process=process)
     seen.read = replace(seen.read, data={"hosts": hosts})
     assert (RESTART_UNIX in needs(seen)) == took

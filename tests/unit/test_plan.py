@@ -8,13 +8,12 @@ import json
 import os
 from dataclasses import replace
 
+import conftest
 import pytest
-from _dockerd import drift, plan, snapshot, transaction, units
-from _dockerd.does import Does, Process
+from _dockerd import drift, plan, preflight, units
 from _dockerd.errors import Refused
-from _dockerd.host import Candidate, Host, Stat
+from _dockerd.host import Candidate, Host
 from _dockerd.instance import Instance
-from _dockerd.snapshot import Read
 from conftest import CONFIG, SERVICE, SOCKET, Directory
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +28,11 @@ SOCKET_DROPIN = "[Socket]\nSocketUser=root\nSocketGroup=docker\nSocketMode=0660\
 ADMIN = "/etc/systemd/system/docker.service.d/"
 CONTAINERD = "--containerd=/run/containerd/containerd.sock"
 owned_by_root = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to root")
+
+
+def others(made):
+    """What a plan writes beside the files that keep a host safe, of which every plan has three."""
+    return [change for change in made.files if change.path not in INSTANCE.safety]
 
 
 def after(made, path):
@@ -47,10 +51,10 @@ def command(host, made):
 
 def test_a_virgin_host(host):
     made = host.plan(DESIRED, socket_dropin=SOCKET_DROPIN)
-    assert [change.path for change in made.files] == [INSTANCE.socket_dropin, CONFIG]
+    assert [change.path for change in others(made)] == [INSTANCE.socket_dropin, CONFIG]
     assert json.loads(after(made, CONFIG)) == DESIRED
     assert after(made, INSTANCE.socket_dropin) == SOCKET_DROPIN.encode()
-    assert {change.mode for change in made.files} == {0o644}
+    assert {change.mode for change in others(made)} == {0o644}
     assert (made.foreign, made.displaced, made.left, made.dangers) == ([], {}, [], {})
     assert made.changed
 
@@ -121,7 +125,7 @@ def test_foreign_settings_are_kept_and_those_in_the_way_are_named(host):
 def test_the_very_bytes_stay_where_nothing_differs(host):
     raw = b'{ "icc":false,\n"live-restore" : true}'
     host.put(CONFIG, raw)
-    assert host.plan({"icc": False, "live-restore": True}).files == []
+    assert others(host.plan({"icc": False, "live-restore": True})) == []
 
 
 def test_a_number_is_no_boolean(host):
@@ -205,7 +209,7 @@ def test_fd_is_known_in_every_form_and_never_given_twice(host, written):
 @owned_by_root
 def test_a_stock_command_line_is_left_alone(host):
     made = host.plan({})
-    assert made.files == []
+    assert others(made) == []
     assert made.displaced == {}
 
 
@@ -345,7 +349,7 @@ def test_an_empty_listen_removes_what_we_own(host):
 def test_a_masked_unit_is_left_where_it_is_not_wanted_and_refused_where_it_is(host):
     os.makedirs(host.real("/etc/systemd/system"))
     os.symlink("/dev/null", host.root + INSTANCE.tls_socket_path)
-    assert [change.path for change in host.plan(DESIRED).files] == [CONFIG]
+    assert [change.path for change in others(host.plan(DESIRED))] == [CONFIG]
     with pytest.raises(Refused, match="masked"):
         host.plan(DESIRED, tls_socket="[Socket]\nListenStream=2376\n")
 
@@ -365,7 +369,7 @@ def test_broken_json_is_refused_with_line_and_column(host):
     made = host.plan(DESIRED)
     assert CONFIG not in [change.path for change in made.files]
     with pytest.raises(Refused) as error:
-        transaction.preflight(made, host, frozenset())
+        preflight.preflight(made, host, frozenset())
     assert "%s line 3, column 3: " % CONFIG in str(error.value)
 
 
@@ -379,7 +383,7 @@ def test_a_fifo_in_place_of_the_file_is_refused(host):
 def test_an_owner_that_does_not_exist_is_refused(host):
     made = host.plan(DESIRED, socket_dropin="[Socket]\nSocketGroup=nobody-here\n")
     with pytest.raises(Refused, match="SocketGroup=nobody-here"):
-        transaction.preflight(made, host, frozenset())
+        preflight.preflight(made, host, frozenset())
 
 
 @pytest.mark.parametrize("mode", ["garbage", "0999", "-1", "777777777777", "0x1ff"])
@@ -414,14 +418,14 @@ def test_a_file_that_others_write_is_taken_back(host, mode, owner, ends):
     host.put(CONFIG, {"icc": False}, mode=mode)
     os.chown(host.real(CONFIG), owner, 0)
     made = host.plan({"icc": False})
-    assert [change.mode for change in made.files] == ([] if ends is None else [ends])
+    assert [change.mode for change in others(made)] == ([] if ends is None else [ends])
 
 
 @owned_by_root
 def test_a_password_in_the_file_is_for_root_only(host):
     proxies = {"proxies": {"http-proxy": "http://ci:s3cret@proxy.example:3128"}}
     made = host.plan(proxies)
-    assert [change.mode for change in made.files] == [0o600]
+    assert [change.mode for change in others(made)] == [0o600]
     host.apply(made)
     assert host.plan(proxies).files == []
     os.chmod(host.real(CONFIG), 0o644)
@@ -432,27 +436,12 @@ def test_a_password_in_the_file_is_for_root_only(host):
 
 
 def running(host, info=None, containers=None, told=None, **rest):
-    """A snapshot of this directory with a daemon that runs what the directory tells."""
-    seen = host.seen()
-    data = seen.told.data if told is None else told
-    argv = [word.text for word in seen.told.words]
-    does = Does(
-        units={
-            name: {"ActiveState": "active", "Listen": "/run/docker.sock (Stream)"}
-            for name in ("docker.service", "docker.socket")
-        },
-        process=Process(1, 0.0, ["boot", 1, 1], argv),
-        answers=True,
-        info={"Containers": 2, "Images": 3, **(info or {})},
-        containers=containers or {},
-        inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
-    )
-    does = replace(does, **rest)
-    manifest = snapshot.Manifest(applied={"identity": ["boot", 1, 1]})
-    read = Read(data, argv[1:], dict(seen.digests))
-    made = replace(seen, does=does, manifest=manifest, read=read)
-    made.owners[INSTANCE.socket_path] = ("root", "docker")
-    return made
+    """The daemon of conftest with a few containers and images; ``told`` is what it has read."""
+    info = {"Containers": 2, "Images": 3, **(info or {})}
+    seen = conftest.running(host, **{"info": info, "containers": containers or {}, **rest})
+    if told is not None:
+        seen.read.data = told
+    return seen
 
 
 def make(seen, host, directives, **rest):
@@ -463,6 +452,7 @@ WEB = {"id": ("web", 42)}
 
 
 def test_nothing_changed_needs_nothing(host):
+    host.keep_safe()
     made = make(running(host), host, {})
     assert (made.activation, made.changed, made.inode) == ("none", False, None)
 
@@ -541,8 +531,8 @@ def test_data_is_hidden_by_what_somebody_wrote_and_never_started(host):
 def test_a_danger_is_refused_unless_its_variable_allows_it(host):
     made = make(running(host), host, {"data-root": "/srv"})
     with pytest.raises(Refused, match="dockerd_allow_hidden_data: true"):
-        transaction.preflight(made, host, frozenset())
-    transaction.preflight(made, host, frozenset(["dockerd_allow_hidden_data"]))
+        preflight.preflight(made, host, frozenset())
+    preflight.preflight(made, host, frozenset(["dockerd_allow_hidden_data"]))
 
 
 def test_a_swarm_node_gets_no_live_restore(host):
@@ -584,9 +574,9 @@ def test_certificates_to_come_are_no_reason_to_refuse(host):
     tls = {"tlsverify": True, "tlscacert": "/ca.pem", "tlscert": "/cert.pem", "tlskey": "/key.pem"}
     missing = host.plan(tls)
     with pytest.raises(Refused, match="is not there"):
-        transaction.preflight(missing, host, frozenset())
+        preflight.preflight(missing, host, frozenset())
     made = host.plan(tls, predicted=("/ca.pem", "/cert.pem", "/key.pem"))
-    transaction.preflight(made, host, frozenset())
+    preflight.preflight(made, host, frozenset())
 
 
 def test_usr_merge(empty, host):

@@ -47,6 +47,11 @@ def made(home, directives, **rest):
     return plan.make(seen(home), home, plan.Desired(directives, **rest))
 
 
+def of_the_user(plan):
+    """The files of a plan but for those of root, which recover at boot."""
+    return [change for change in plan.files if change.path not in INSTANCE.safety]
+
+
 def status(snapshot, name):
     return findings.judge(snapshot, [BY_ID[name]])[0].status
 
@@ -54,9 +59,9 @@ def status(snapshot, name):
 @as_root
 def test_a_password_in_the_environment_is_for_the_user_only(home):
     proxy = "[Service]\nEnvironment=HTTPS_PROXY=http://ci:%s@proxy.example\n"
-    (change,) = [one for one in made(home, {}, service_dropin=proxy % "s3cret").files if one.after]
+    (change,) = of_the_user(made(home, {}, service_dropin=proxy % "s3cret"))
     assert change.mode == 0o600
-    (change,) = made(home, {}, service_dropin="[Service]\n").files
+    (change,) = of_the_user(made(home, {}, service_dropin="[Service]\n"))
     assert change.mode == 0o644
 
 
@@ -80,7 +85,8 @@ def test_a_daemon_is_found_by_what_starts_it(home):
 @as_root
 def test_files_of_a_plan_are_the_users_and_no_socket_is_among_them(home):
     one = made(home, {"icc": False}, service_dropin="[Service]\n")
-    assert {change.path for change in one.files} == {CONFIG, INSTANCE.service_dropin}
+    assert {change.path for change in of_the_user(one)} == {CONFIG, INSTANCE.service_dropin}
+    assert set(INSTANCE.safety) < {change.path for change in one.files}
     assert one.candidate.told.data == {"icc": False}
     assert [word.text for word in one.candidate.told.words] == [SCRIPT]
     assert (one.inode, one.members, one.displaced, one.enable) == (None, None, {}, False)

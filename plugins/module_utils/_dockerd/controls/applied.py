@@ -47,8 +47,6 @@ def _applied(snapshot: Snapshot) -> Verdict:
         return not_applicable(NOT_RUNNING)
     found = ["%s (%s)" % (gap.what, gap.need) for gap in gaps(snapshot) if gap.what != UPGRADED]
     found += ["/info shows another value for %s" % name for name in unapplied(snapshot)]
-    if not found and not snapshot.does.answers:
-        return unknown(snapshot.does.problem)
     return broken(sorted(set(found)))
 
 
