@@ -130,6 +130,18 @@ def test_a_huge_file_is_refused_by_its_size_and_by_what_it_gives(empty):
         Host().read("/proc/self/status", limit=4)
 
 
+@pytest.mark.parametrize("size", [0, 1, module.PIECE, 3 * module.PIECE + 1])
+def test_a_file_is_read_whole_however_many_pieces_it_takes(empty, size):
+    empty.put("/file", b"x" * size)
+    assert empty.read("/file") == b"x" * size
+
+
+def test_what_the_kernel_says_in_proc_sys_is_read():
+    """It has no size, and is refused to whoever asks for 4 MiB at once."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        assert Host().boot == file.read().strip() != ""
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_is_not_an_absent_one(empty):
     empty.put("/secret", "", mode=0)

@@ -38,6 +38,7 @@ from typing import Callable, Iterable, Iterator
 from .errors import HostError, Overtaken, Refused
 
 READ_LIMIT = 4 * 1024 * 1024
+PIECE = 64 * 1024  # bytes that a file is asked for at once
 SESSION_LIMIT = 16 * READ_LIMIT  # bytes that one session of questions may bring in
 LINKS_LIMIT = 40  # what Linux allows in one path, path_resolution(7)
 DRAFT = ".%s.hardened-new"  # a file that is not whole yet; one name, so that the next run finds it
@@ -121,6 +122,21 @@ _NSS = {
     ("group", 0): grp.getgrnam,
     ("group", 2): lambda gid: grp.getgrgid(int(gid)),
 }
+
+
+def _read(handle: int, most: int) -> bytes:
+    """What a file gives, up to so many bytes.
+
+    In pieces: a file in /proc/sys refuses to be asked for 4 MiB at once, proc_sys_call_handler in
+    fs/proc/proc_sysctl.c.
+    """
+    pieces, left = [], most
+    while left > 0:
+        pieces.append(os.read(handle, min(left, PIECE)))
+        left -= len(pieces[-1])
+        if not pieces[-1]:
+            break
+    return b"".join(pieces)
 
 
 def _sync(directory: str) -> None:
@@ -380,8 +396,7 @@ class Host:
                     "%s is %d bytes, more than the %d that are read" % (path, status.size, limit),
                     path=path,
                 )
-            with open(handle, "rb", closefd=False) as file:
-                data = file.read(limit + 1)
+            data = _read(handle, limit + 1)
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
         finally:
