@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
-from _dockerd import does, snapshot, told
+from _dockerd import snapshot, told
 from _dockerd.does import Does, Process
 from _dockerd.instance import Instance
 from _dockerd.snapshot import Manifest, Snapshot
@@ -366,20 +367,70 @@ def test_the_owner_of_the_unix_socket(host, dropin, owner):
 # -- what we remember
 
 
-@pytest.mark.parametrize("raw", ["", "{", "[]", "5", '{"owned": 5}', '{"owned": {}, "files": 1}'])
-def test_a_damaged_manifest_owns_nothing(host, raw):
+DAMAGED = ["", "{", "[]", "5", "[" * 99999, '{"owned": 5}', '{"owned": {}, "files": 1}']
+KEPT = Manifest({"log-opts": ["max-size"]}, ["/a"], {"identity": [1]}, ["unix:///run/ci.sock"])
+OURS = "# Managed by hardened.docker, role dockerd.\n[Socket]\nSocketGroup=docker\n"
+
+
+@pytest.mark.parametrize("raw", DAMAGED)
+def test_a_damaged_manifest_is_read_from_its_spare_copy(host, raw):
     host.put(INSTANCE.manifest_path, raw)
+    host.put(INSTANCE.spare_path, KEPT.dump())
+    found = snapshot.read_manifest(INSTANCE, host)
+    assert found.damaged.startswith("%s cannot be read (" % INSTANCE.manifest_path)
+    assert replace(found, damaged="") == KEPT
+
+
+def test_a_manifest_that_is_gone_is_read_from_its_spare_copy(host):
+    host.put(INSTANCE.spare_path, KEPT.dump())
+    gone = "%s is gone" % INSTANCE.manifest_path
+    assert snapshot.read_manifest(INSTANCE, host) == replace(KEPT, damaged=gone)
+
+
+@pytest.mark.parametrize("raw", [None, *DAMAGED])
+def test_a_spare_copy_does_not_count_beside_the_manifest(host, raw):
+    host.put(INSTANCE.manifest_path, KEPT.dump())
+    if raw is not None:
+        host.put(INSTANCE.spare_path, raw)
+    assert snapshot.read_manifest(INSTANCE, host) == KEPT
+
+
+@pytest.mark.parametrize("raw", [None, *DAMAGED])
+@pytest.mark.parametrize("spare", [None, "{"])
+def test_without_a_manifest_units_are_ours_that_say_so(host, raw, spare):
+    """Not those of somebody else in the same place, nor directives, which bear no name."""
+    for path, text in ((INSTANCE.manifest_path, raw), (INSTANCE.spare_path, spare)):
+        if text is not None:
+            host.put(path, text)
+    host.put(CONFIG, {"icc": False})
+    assert snapshot.read_manifest(INSTANCE, host).files == []
+    host.put(INSTANCE.socket_dropin, OURS)
+    host.put(INSTANCE.service_dropin, "[Service]\n# " + "x" * 200 + OURS)
+    found = snapshot.read_manifest(INSTANCE, host)
+    assert INSTANCE.manifest_path in found.damaged
+    assert replace(found, damaged="") == Manifest(files=[INSTANCE.socket_dropin])
+
+
+def test_a_host_that_we_never_saw_has_no_damaged_manifest(host):
     assert snapshot.read_manifest(INSTANCE, host) == Manifest()
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_manifest_that_is_no_file_is_damaged(host, make):
+    os.makedirs(host.real(INSTANCE.state_directory))
+    make(host.real(INSTANCE.manifest_path))
+    assert "no regular file" in snapshot.read_manifest(INSTANCE, host).damaged
+
+
 def test_a_manifest_comes_back_as_it_was(host):
-    kept = Manifest({"log-opts": ["max-size"]}, ["/a"], {"identity": [1]}, ["unix:///run/ci.sock"])
+    kept = replace(KEPT, transaction="f00")
     host.put(INSTANCE.manifest_path, kept.dump())
     assert snapshot.read_manifest(INSTANCE, host) == kept
     old = json.loads(kept.dump())
-    del old["hosts"]
+    del old["hosts"], old["transaction"]
     host.put(INSTANCE.manifest_path, old)
-    assert snapshot.read_manifest(INSTANCE, host).hosts == []
+    found = snapshot.read_manifest(INSTANCE, host)
+    assert (found.hosts, found.transaction, found.damaged) == ([], "", "")
 
 
 def _with_process(host, started, applied=None):
@@ -438,29 +489,3 @@ def test_several_lines_and_type_level_dropins(host):
     host.put(SERVICE, "[Service]\nExecStart=/usr/sbin/dockerd \\\n  -H fd:// \\\n  $DOCKER_OPTS\n")
     host.put("/etc/systemd/system/service.d/a.conf", "[Service]\nEnvironment=DOCKER_OPTS=-D\n")
     assert [word.text for word in host.told().words[1:]] == ["-H", "fd://", "-D"]
-
-
-def test_the_live_process_is_read():
-    """This very process, which the kernel describes as it does dockerd."""
-    from _dockerd.host import Host
-
-    process = does._process(Host(), os.getpid())
-    assert process.pid == os.getpid()
-    assert process.identity[1] == os.getpid()
-    assert process.identity[0] == does.boot_id(Host())
-    assert does._process(Host(), 2**22 + 1) is None
-    with open("/proc/self/cmdline", "rb") as file:
-        assert process.argv == file.read().decode().split("\0")[:-1]
-
-
-def test_listening_ports_are_seen():
-    import socket
-
-    from _dockerd.host import Host
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        inodes = does._ports(Host())[port]
-        assert inodes & does._sockets(Host(), os.getpid())
