@@ -224,6 +224,35 @@ def test_remove_rename_and_trees(empty):
     assert empty.stat("/b") is None
 
 
+def _link(path):
+    os.symlink(os.getcwd(), path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, _socket, _link])
+def test_a_tree_may_be_anything_and_keeps_nobody_waiting(tmp_path, make, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").touch()
+    make("odd")
+    Host().remove_tree(str(tmp_path / "odd"))
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_what_is_added_goes_to_the_end(empty):
+    empty.append("/log", b"one", 0o600)
+    empty.append("/log", b"two", 0o644)
+    assert empty.text("/log") == "onetwo"
+    assert empty.stat("/log").mode == 0o600
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/passwd", path)]
+)
+def test_nothing_is_added_to_what_is_no_file(empty, make):
+    make(empty.root + "/odd")
+    with pytest.raises(HostError, match="/odd"):
+        empty.append("/odd", b"text", 0o600)
+
+
 def test_names_come_from_the_files_of_that_root(host):
     assert (host.user(1000), host.group(998)) == ("ci", "docker")
     assert (host.user(4242), host.group(4242)) == ("4242", "4242")

@@ -616,8 +616,9 @@ class Host:
         Raises HostError.
         """
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            handle = os.open(self.real(path), flags, mode)
+            # Without O_NONBLOCK a FIFO in place of the file would hang the writer.
+            how = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            handle = os.open(self.real(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND | how, mode)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -689,9 +690,9 @@ class Host:
     @_with_rights
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all below it, or a file; nothing happens where there is none."""
-        shutil.rmtree(self.real(path), ignore_errors=True)
         with suppress(OSError):
-            os.unlink(self.real(path))
+            os.unlink(self.real(path))  # rmtree waits at a FIFO for whoever writes to it
+        shutil.rmtree(self.real(path), ignore_errors=True)
 
     @_with_rights
     def rename(self, path: str, target: str) -> None:
