@@ -91,7 +91,8 @@ def announce(
     """Say what will be written, before it is."""
     seen = journal.written.setdefault(path, set())
     if digest(data) not in seen:
-        line = json.dumps([path, digest(data)]) + "\n"
+        # On a line of its own, whatever became of the one before it.
+        line = "\n%s\n" % json.dumps([path, digest(data)])
         host.append(instance.journal_directory + "/written", line.encode(), 0o600)
         seen.add(digest(data))
 
@@ -123,6 +124,8 @@ def read(instance: Instance, host: Host) -> Journal | None:
         _check(journal)
     except FileNotFoundError as error:
         raise HostError("%s lacks %s%s" % (directory, error.filename, WAY_OUT)) from error
+    except HostError as error:
+        raise HostError("%s%s" % (error, WAY_OUT), path=path) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = "%s %s" % (type(error).__name__, error)
         raise HostError("%s is damaged (%s)%s" % (path, why, WAY_OUT), path=path) from error
@@ -132,17 +135,16 @@ def read(instance: Instance, host: Host) -> Journal | None:
         try:
             changed, value = json.loads(line)
             journal.written.setdefault(str(changed), set()).add(str(value))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue  # the last line of a run that was killed while it wrote it; no write followed
     return journal
 
 
 def _entry(host: Host, directory: str, told: dict) -> Entry:
-    told = dict(told)
-    blob = told.pop("blob")
-    if blob is not None:
-        told["data"] = host.read("%s/%d" % (directory, int(blob)))
-    return Entry(**told)
+    data = told["blob"]
+    if data is not None:
+        data = host.read("%s/%d" % (directory, int(data)))
+    return Entry(told["path"], data, told["mode"], told["uid"], told["gid"])
 
 
 def _check(journal: Journal) -> None:
@@ -152,12 +154,16 @@ def _check(journal: Journal) -> None:
             raise ValueError("%r is no path" % (entry.path,))
         if not all(type(value) is int for value in (entry.mode, entry.uid, entry.gid)):
             raise ValueError("%s has no owner and mode" % entry.path)
+    for several in (journal.flags, journal.identity or []):
+        if not isinstance(several, list):
+            raise TypeError("%r is no list" % (several,))
+    for text in (journal.config_path, journal.boot, journal.token, *journal.flags):
+        if not isinstance(text, str):
+            raise TypeError("%r is no text" % (text,))
     for containers in (journal.containers, journal.given_up):
         for label, pid in containers.values():
             if not isinstance(label, str) or type(pid) is not int:
                 raise ValueError("a container without name and process")
-    if not isinstance(journal.flags, list) or not isinstance(journal.written, dict):
-        raise TypeError("flags is no list")
     if journal.inode is not None:
         user, group, mode = journal.inode
         journal.inode = (str(user), str(group), int(mode))
