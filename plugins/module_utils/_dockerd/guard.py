@@ -51,12 +51,12 @@ def overtaken(expected: str, lock: str) -> list[str]:
     """Files that are not as the run wrote them that is about to start dockerd; none without one."""
     try:
         with open(expected, encoding="utf-8") as file:
-            digests = json.load(file)
+            digests = json.load(file).items()
         if not _held(lock):
             return []  # the run that expected this is dead
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return []
-    return [path for path, value in digests.items() if _digest(path) != value]
+    return [path for path, value in digests if _digest(path) != value]
 
 
 def _held(lock: str) -> bool:

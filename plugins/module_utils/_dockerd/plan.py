@@ -135,10 +135,6 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
 
     if told.document is not None:
         wanted[told.config_path] = _merge(plan, base, directives, kept)
-    if snapshot.instance.socket and not _PLAIN.match(told.config_path):
-        raise Refused(
-            "--config-file %r cannot be guarded: give it a plain path." % told.config_path
-        )
     wanted.update(program.files(instance, told.config_path))
     for path, after in wanted.items():
         _add_file(plan, host, path, after)
