@@ -211,7 +211,8 @@ def parser() -> argparse.ArgumentParser:
     add("down", down).add_argument("--cache", action="store_true", help="empty the cache too")
     add("status", status, locks=False)
     add("reboot", reboot).add_argument("name", metavar="NAME")
-    add("cut", cut).add_argument("name", metavar="NAME")
+    # Power does not wait for whoever boots another host.
+    add("cut", cut, locks=False).add_argument("name", metavar="NAME")
     add("boot", boot_again).add_argument("name", metavar="NAME")
     one = add("exec", execute, locks=False)
     one.add_argument("name", metavar="NAME")
