@@ -88,7 +88,7 @@ dist/dockerd-validate: $(shell find plugins/module_utils/_dockerd -name '*.py')
 	mkdir -p dist
 	mkdir -p $(zipapp)/_dockerd
 	cd plugins/module_utils/_dockerd && find . -name '*.py' -exec cp --parents -t $(CURDIR)/$(zipapp)/_dockerd {} +
-	printf 'import sys\n\nfrom _dockerd.__main__ import main\n\nsys.exit(main())\n' > $(zipapp)/__main__.py
+	printf 'import sys\n\nfrom _dockerd.command import main\n\nsys.exit(main())\n' > $(zipapp)/__main__.py
 	# The same bytes whenever and by whomever it is built.
 	chmod -R u=rwX,go=rX $(zipapp)
 	find $(zipapp) -exec touch --date=@$(SOURCE_DATE_EPOCH) {} +

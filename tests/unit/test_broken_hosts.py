@@ -13,8 +13,7 @@ import os
 import time
 
 import pytest
-from _dockerd import __main__ as command
-from _dockerd import findings
+from _dockerd import command, findings
 from _dockerd.directives import DIRECTIVES
 from conftest import CONFIG, SERVICE, SOCKET
 from hypothesis import HealthCheck, given, settings

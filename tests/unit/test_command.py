@@ -8,7 +8,7 @@ import json
 import os
 
 import pytest
-from _dockerd import __main__ as command
+from _dockerd import command
 from _dockerd.controls import CONTROLS
 from conftest import CONFIG
 

@@ -155,7 +155,3 @@ def _write(path: str, text: str) -> None:
         return
     with open(path, "wb") as file:
         file.write(data)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
