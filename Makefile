@@ -50,7 +50,7 @@ test: lint sanity unit scenarios ## All that .ci/run runs
 test-all: LAB_HOSTS := bookworm:1 trixie:1 forky:1
 test-all: test ## The same with a host of Debian testing
 
-lint: venv ## ansible-lint, ruff, vermin, import-linter, shellcheck, changelog
+lint: venv ## ansible-lint, ruff, vermin, import-linter, shellcheck, changelog, galaxy-importer
 	ansible-lint --strict
 	ruff check plugins tests docs
 	ruff format --check plugins tests docs
@@ -58,6 +58,7 @@ lint: venv ## ansible-lint, ruff, vermin, import-linter, shellcheck, changelog
 	PYTHONPATH=plugins/module_utils lint-imports
 	shellcheck --severity=warning .ci/run tests/*.sh tests/lab/*.sh
 	antsibull-changelog lint
+	tests/galaxy.sh
 
 sanity: venv ## ansible-test sanity and antsibull-docs
 	tests/sanity.sh
