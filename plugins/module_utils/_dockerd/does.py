@@ -84,8 +84,10 @@ class Does:
 def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
     does, until = Does(), time.monotonic() + LATEST
-    wanted = "--property=Id,ActiveState,MainPID,NeedDaemonReload,Listen,UnitFileState"
-    shown = host.run(instance.systemctl("show", *instance.units, wanted), timeout=3)
+    wanted = ["Id", "ActiveState", "MainPID", "NeedDaemonReload", "Listen", "UnitFileState"]
+    wanted += ["Limit" + name.upper() for name in _LIMITS]
+    words = ["show", *instance.units, "--property=" + ",".join(wanted)]
+    shown = host.run(instance.systemctl(*words), timeout=3)
     for block in shown.out.split("\n\n"):
         properties: dict = {}
         for line in block.splitlines():
@@ -99,7 +101,9 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     if pid:
         does.process = _process(host, pid)
         does.descriptors = _sockets(host, pid)
-        does.limits = _limits(host, pid, instance.rootless)
+    # One that does not run will have what its manager can give.
+    unit = {} if pid else does.units.get(instance.service, {})
+    does.limits = _limits(host, pid or _manager(host, instance), instance.rootless, unit)
     does.inode = host.stat(instance.socket_path)
     if does.inode:
         does.members = host.members(host.group(does.inode.gid))
@@ -235,19 +239,33 @@ _LIMITS = {
     "locks": "Max file locks",
     "memlock": "Max locked memory",
     "msgqueue": "Max msgqueue size",
+    "nice": "Max nice priority",
     "nofile": "Max open files",
     "nproc": "Max processes",
+    "rss": "Max resident set",
+    "rtprio": "Max realtime priority",
+    "rttime": "Max realtime timeout",
     "sigpending": "Max pending signals",
     "stack": "Max stack size",
 }
 _CAP_SYS_RESOURCE = 24
 
 
-def _limits(host: Host, pid: int, rootless: bool) -> dict:
+def _manager(host: Host, instance: Instance) -> int:
+    """The process of the systemd that starts the daemon; 0 where a user's does not run."""
+    if not instance.rootless:
+        return 1
+    name = "user@%d.service" % instance.user.uid
+    shown = host.run(["systemctl", "show", name, "--property=MainPID", "--value"], timeout=3)
+    return int(shown.out.strip() or 0) if shown.rc == 0 else 0
+
+
+def _limits(host: Host, pid: int, rootless: bool, unit: dict) -> dict:
     """Hard limits that bind: without CAP_SYS_RESOURCE a process cannot exceed its own.
 
     With it only fs.nr_open binds, setrlimit(2); the capabilities of a rootless daemon end at
-    its own namespace and lift no limit of the host's, user_namespaces(7).
+    its own namespace and lift no limit of the host's, user_namespaces(7). Whom systemd starts
+    has what the ``unit`` asks for, and no more than systemd itself.
     """
     status = (host.optional("/proc/%d/status" % pid) or b"").decode()
     effective = [line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")]
@@ -256,9 +274,11 @@ def _limits(host: Host, pid: int, rootless: bool) -> dict:
     found = {}
     lines = (host.optional("/proc/%d/limits" % pid) or b"").decode().splitlines()
     for name, label in _LIMITS.items():
-        hard = next((line[len(label) :].split()[1] for line in lines if line.startswith(label)), "")
-        if hard.isdigit():
-            found[name] = int(hard)
+        hard = [line[len(label) :].split()[1] for line in lines if line.startswith(label)]
+        hard.append(unit.get("Limit" + name.upper(), ""))
+        numbers = [int(word) for word in hard if word.isdigit()]
+        if numbers:
+            found[name] = min(numbers)
     return found
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..findings import Control, Verdict, broken, failed, passed
+from ..findings import NOT_RUNNING, Control, Verdict, failed, not_applicable, passed, unknown
 from ..snapshot import Snapshot
 from .rules import chapter_two, readable
 
@@ -36,25 +36,42 @@ ULIMITS = (
 
 
 def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    """Without a sign, as the runtime gets it: -1 is no limit, moby daemon/oci_linux.go."""
+    return value % 2**64 if isinstance(value, int) else 0
+
+
+def _refused(ulimit: dict, limits: dict) -> str:
+    """Why runc starts no container with a ulimit, setrlimit(2); empty where it does."""
+    fields = {key.lower(): value for key, value in ulimit.items()}  # as Go matches them
+    name, soft, hard = (fields.get(field) for field in ("name", "soft", "hard"))
+    short = str(name).lower()  # runc gets it in capitals
+    if short not in ULIMITS:
+        return "its Name is %s, and that is no ulimit" % (name or "not given")
+    if _number(soft) > _number(hard):
+        return "Soft %s is above Hard %s" % (soft, hard)
+    most = limits.get(short)
+    if most is not None and _number(hard) > most:
+        return "this host grants at most %d, not %s" % (most, hard)
+    return ""
 
 
 def _ulimits_grantable(snapshot: Snapshot) -> Verdict:
-    """runc refuses to start a container whose limits it may not set, setrlimit(2)."""
-    problems = []
-    ulimits = snapshot.told.setting("default-ulimits")
-    for name, ulimit in ulimits.items() if isinstance(ulimits, dict) else []:
-        if not isinstance(ulimit, dict):
-            continue  # which dockerd refuses, or takes for nothing
-        soft, hard = (_number(ulimit.get(field)) for field in ("Soft", "Hard"))
-        if name not in ULIMITS:
-            problems.append("%s is no ulimit" % name)
-        most = snapshot.does.limits.get(name) if snapshot.does else None
-        if soft > hard:
-            problems.append("%s: Soft %d is above Hard %d" % (name, soft, hard))
-        elif most is not None and hard > most:
-            problems.append("%s: this host grants at most %d, not %d" % (name, most, hard))
-    return broken(problems)
+    told, does = snapshot.told, snapshot.does
+    ulimits = told.setting("default-ulimits")
+    found = {
+        key: _refused(ulimit, does.limits if does else {})
+        for key, ulimit in (ulimits.items() if isinstance(ulimits, dict) else [])
+        if isinstance(ulimit, dict)  # others dockerd refuses, or takes for nothing
+    }
+    problems = ["%s: %s" % (key, words) for key, words in found.items() if words]
+    if problems:
+        where = "%s (%s)" % ("; ".join(problems), told.where("default-ulimits"))
+        return failed(where, told.place("default-ulimits"))
+    if not found:
+        return passed("there are none")
+    if not does:
+        return not_applicable(NOT_RUNNING)
+    return passed() if does.limits else unknown("no process shows what this host grants")
 
 
 CONTROLS = readable(
@@ -73,7 +90,8 @@ CONTROLS = readable(
             "The default ulimits are ones that this host can grant",
             "critical",
             "No container starts whose limits the runtime may not set.",
-            "Lower default-ulimits in dockerd_options.",
+            "Lower default-ulimits in dockerd_options, for daemons of users in"
+            " dockerd_rootless_options.",
             _ulimits_grantable,
             {},
             blocks=True,
