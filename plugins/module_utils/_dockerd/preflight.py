@@ -8,9 +8,10 @@ from __future__ import annotations
 from . import config
 from .controls import CONTROLS
 from .errors import Refused
-from .findings import FAILED, judge, redact
+from .findings import FAILED, Control, judge, redact
 from .host import Host
 from .plan import Plan
+from .snapshot import Snapshot
 from .told import TLS_DIRECTIVES, dockerd
 
 VALIDATES = (23, 0)  # the first engine with dockerd --validate, moby 8f80e55111
@@ -18,13 +19,12 @@ ROOM = 1024 * 1024  # bytes that must be free before anything is written
 
 
 def preflight(plan: Plan, host: Host, allow: frozenset) -> None:
-    """Judge the candidate. Raises Refused naming everything that is wrong with it."""
-    problems = [
-        "%s: %s. %s" % (finding.control.title, finding.evidence.rstrip("."), finding.control.remedy)
-        for finding in judge(plan.candidate, [one for one in CONTROLS if one.starts or one.blocks])
-        if finding.status == FAILED
-    ]
-    if not problems:
+    """Judge the candidate. Raises Refused naming everything that is wrong with it.
+
+    What is as it was wanted, and does not work, is refused as well.
+    """
+    problems = wrong(plan.candidate, [one for one in CONTROLS if one.starts or one.blocks])
+    if plan.changed and not problems:
         problems = _obstacles(plan, host) + _ports_taken(plan, host) + _validate(plan, host)
     if problems:
         raise Refused(
@@ -37,6 +37,15 @@ def preflight(plan: Plan, host: Host, allow: frozenset) -> None:
                 "Refused, and nothing was changed: %s. Set %s: true to accept that."
                 % (danger, variable)
             )
+
+
+def wrong(snapshot: Snapshot, controls: list[Control]) -> list[str]:
+    """What fails of these controls, each with the way out."""
+    return [
+        "%s: %s. %s" % (finding.control.title, finding.evidence.rstrip("."), finding.control.remedy)
+        for finding in judge(snapshot, controls)
+        if finding.status == FAILED
+    ]
 
 
 def _obstacles(plan: Plan, host: Host) -> list[str]:

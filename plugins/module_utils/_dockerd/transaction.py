@@ -33,7 +33,7 @@ from .host import Candidate, Host
 from .instance import ROOT, Instance
 from .journal import Entry, Journal
 from .plan import Desired, Plan, make, postpone_upgrade
-from .preflight import preflight
+from .preflight import preflight, wrong
 from .probe import daemon_words, probe
 from .recovery import put_back
 from .rollback import Restored, restore
@@ -97,8 +97,7 @@ def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Out
     postpone_upgrade(plan, allow)
     plan.notes += ["an interrupted run was rolled back: %s" % note for note in restored.notes]
     found = judge(before, CONTROLS)
-    if plan.changed:
-        preflight(plan, host, allow)
+    preflight(plan, host, allow)
     outcome = Outcome(plan, found, found, recovered=left is not None, snapshot=before)
     if check or not plan.changed:
         return outcome
@@ -284,6 +283,10 @@ def _commit(plan: Plan, host: Host, kept: Journal) -> None:
         now = host.read(file.path) if host.stat(file.path) else None
         if now != file.after:
             raise HostError("%s was changed by somebody else meanwhile" % file.path)
+    # The daemon that runs shows what nobody could know of one that did not.
+    problems = wrong(after, [one for one in CONTROLS if one.blocks])
+    if problems:
+        raise HostError(" ".join(problems))
     manifest = plan.manifest
     manifest.transaction = kept.token
     manifest.applied = {

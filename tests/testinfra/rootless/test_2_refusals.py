@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 testinfra_hosts = ["ansible://docker_hosts"]
@@ -94,3 +96,55 @@ def test_wrong_ground_is_named_before_anything_is_changed(rootless, users, host)
     assert "nothing was changed" in ended.stdout
     for _spoil, _mend, words in SPOILED:
         assert words in ended.stdout
+
+
+def limited(hard: int) -> dict:
+    return {"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1024, "Hard": hard}}}
+
+
+@pytest.fixture
+def granted(host, bob) -> int:
+    """The most files that the manager of users can let anybody open."""
+    show = "systemctl show user@%d.service --property=MainPID --value" % bob.uid
+    limits = host.file("/proc/%s/limits" % host.check_output(show)).content_string
+    return int(re.search("Max open files +[0-9]+ +([0-9]+)", limits).group(1))
+
+
+def test_no_ulimit_is_set_that_the_host_does_not_grant(rootless, users, alice, bob, granted):
+    """Nor for a daemon that does not run, of which no process tells."""
+    process, wanted = alice.process, users[1]["options"]
+    bob.says("systemctl --user stop docker.service")
+    users[0]["options"] = users[1]["options"] = limited(granted + 1)
+    ended = rootless(users)
+    assert ended.rc != 0
+    refusal = "nofile: this host grants at most %d, not %d" % (granted, granted + 1)
+    for name in ("alice", "bob"):
+        assert "%s (/home/%s/.config/docker/daemon.json" % (refusal, name) in ended.stdout
+    assert "dockerd_rootless_options" in ended.stdout
+    assert alice.process == process
+    assert bob.run("systemctl --user is-active docker.service").stdout.strip() == "inactive"
+
+    users[0]["options"], users[1]["options"] = {}, limited(granted)
+    ended = rootless(users)
+    assert ended.rc == 0, ended.stdout
+    bob.has_image()
+    assert bob.says("docker run --rm busybox sh -c 'ulimit -Hn'") == str(granted)
+    users[1]["options"] = wanted
+    assert rootless(users).rc == 0
+
+
+def test_a_limit_that_only_the_started_daemon_shows_is_rolled_back(
+    rootless, users, host, bob, unchanged
+):
+    path = "/home/bob/.config/systemd/user/docker.service.d/less.conf"
+    users[1]["options"].update(limited(8192), init=True)
+    host.check_output("printf '[Service]\\nLimitNOFILE=4096\\n' > %s", path)
+    try:
+        ended = rootless(users)
+    finally:
+        host.check_output("rm %s", path)
+        bob.says("systemctl --user daemon-reload")
+        bob.says("systemctl --user restart docker.service")
+    assert ended.rc != 0
+    assert "the former state was put back" in ended.stdout
+    assert "nofile: this host grants at most 4096, not 8192" in ended.stdout

@@ -43,7 +43,7 @@ def _number(value: object) -> int:
 def _refused(ulimit: dict, limits: dict) -> str:
     """Why runc starts no container with a ulimit, setrlimit(2); empty where it does."""
     fields = {key.lower(): value for key, value in ulimit.items()}  # as Go matches them
-    name, soft, hard = (fields.get(field) for field in ("name", "soft", "hard"))
+    name, soft, hard = (fields.get(field) or 0 for field in ("name", "soft", "hard"))
     short = str(name).lower()  # runc gets it in capitals
     if short not in ULIMITS:
         return "its Name is %s, and that is no ulimit" % (name or "not given")
@@ -91,7 +91,7 @@ CONTROLS = readable(
             "critical",
             "No container starts whose limits the runtime may not set.",
             "Lower default-ulimits in dockerd_options, for daemons of users in"
-            " dockerd_rootless_options.",
+            " dockerd_rootless_options; or raise the limits of the daemon's unit, and restart it.",
             _ulimits_grantable,
             {},
             blocks=True,
