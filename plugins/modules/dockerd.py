@@ -159,22 +159,92 @@ restart_seconds:
   returned: success
   type: float
 engine:
-  description: The daemon in a few facts; version, running, containers, listeners.
+  description: The daemon in a few facts.
   returned: success
   type: dict
+  contains:
+    version:
+      description: The engine's version, empty where it is unknown.
+      type: str
+    running:
+      description: Whether the daemon answers.
+      returned: where that can be seen
+      type: bool
+    containers:
+      description: How many containers run.
+      returned: where that can be seen
+      type: int
+    listeners:
+      description: Where the daemon is told to listen on TCP.
+      type: list
+      elements: str
 before:
-  description: Failed controls by severity before the run, and passed, unknown and waived ones.
+  description: Failed controls by severity before the run, and all others by status.
   returned: success
   type: dict
+  contains: &counts
+    critical: &number
+      description: How many.
+      type: int
+    high: *number
+    medium: *number
+    low: *number
+    passed: *number
+    unknown: *number
+    waived: *number
+    not applicable: *number
 after:
   description: The same after the run.
   returned: success
   type: dict
+  contains: *counts
 findings:
   description: Controls that still fail, as M(hardened.docker.dockerd_validate) gives them.
   returned: success
   type: list
   elements: dict
+  contains:
+    id:
+      description: The control.
+      type: str
+    title:
+      description: Its rule.
+      type: str
+    severity:
+      description: V(critical), V(high), V(medium) or V(low).
+      type: str
+    cis:
+      description: Ids in the CIS Docker Benchmark, by its version.
+      type: dict
+    instance:
+      description: The daemon.
+      type: str
+    status:
+      description: How it came out.
+      type: str
+    evidence:
+      description: What was seen.
+      type: str
+    why:
+      description: Why it matters.
+      type: str
+    remedy:
+      description: What mends it.
+      type: str
+    places:
+      description: Where it was seen.
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: A file of the host.
+          type: str
+        line:
+          description: Counted from 1, or V(0) for the whole file.
+          type: int
+        column:
+          description: As V(line).
+          type: int
 cause:
   description: What did not hold, where the former state was put back.
   returned: failure

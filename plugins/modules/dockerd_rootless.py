@@ -137,25 +137,31 @@ users:
       type: bool
     uid:
       description: The number.
+      returned: where the account is known
       type: int
     home:
       description: The home.
+      returned: where the account is known
       type: str
     socket:
       description: The daemon's unix socket.
+      returned: where the account is known
       type: str
       sample: /run/user/1000/docker.sock
     config:
       description: The daemon's configuration.
+      returned: where the account is known
       type: str
       sample: /home/ci/.config/docker/daemon.json
     data_root:
       description:
         - Where the user's containers belong, without a symbolic link, which runc refuses. Empty for
           the default.
+      returned: where the account is known
       type: str
     tls:
       description: Where the daemon's key and certificate belong.
+      returned: where the account is known
       type: str
       sample: /home/ci/.config/docker/tls
 system_returns:

@@ -104,20 +104,148 @@ starts:
     - Whether every daemon starts with what it is told. Left out where that cannot be known.
   returned: when known
   type: bool
+schema:
+  description: Version of the result's form, which C(docs/report.md) describes.
+  returned: always
+  type: int
+tool:
+  description: What judged.
+  returned: always
+  type: dict
+  contains:
+    name:
+      description: Its name.
+      type: str
+    version:
+      description: Its version.
+      type: str
+host:
+  description: The name by which the host knows itself.
+  returned: always
+  type: str
+judged_at:
+  description: When, by the host's clock.
+  returned: always
+  type: str
+  sample: "2027-01-01T12:00:00Z"
 counts:
   description: Failed controls by severity, and how many came out otherwise, by status.
   returned: always
   type: dict
+  contains: &counts
+    critical: &number
+      description: How many.
+      type: int
+    high: *number
+    medium: *number
+    low: *number
+    passed: *number
+    unknown: *number
+    waived: *number
+    not applicable: *number
 instances:
-  description: Each daemon in a few facts; name, configuration, engine, starts, counts.
+  description: Each daemon in a few facts.
   returned: always
   type: list
   elements: dict
+  contains:
+    name:
+      description: V(system) or V(user:NAME).
+      type: str
+    config:
+      description: Path of its daemon.json, there or not.
+      type: str
+    starts:
+      description: Whether it starts with what it is told.
+      returned: when known
+      type: bool
+    counts:
+      description: As RV(counts), of this daemon.
+      type: dict
+      contains: *counts
+    engine:
+      description: What runs.
+      type: dict
+      contains:
+        version:
+          description: The engine's version, empty where it is unknown.
+          type: str
+        running:
+          description: Whether the daemon answers.
+          returned: where that can be seen
+          type: bool
+        containers:
+          description: How many containers run.
+          returned: where that can be seen
+          type: int
+        listeners:
+          description: Where the daemon is told to listen on TCP.
+          type: list
+          elements: str
+    certificates:
+      description: What it serves and trusts.
+      type: list
+      elements: dict
+      contains:
+        role:
+          description: V(server) or V(authority).
+          type: str
+        path:
+          description: Its file.
+          type: str
+        subject:
+          description: Its subject.
+          type: str
+        not_after:
+          description: Its last second.
+          type: str
 findings:
-  description: Every control's verdict on every daemon, with evidence, places, reason and remedy.
+  description: Every control's verdict on every daemon.
   returned: always
   type: list
   elements: dict
+  contains:
+    id:
+      description: The control.
+      type: str
+    title:
+      description: Its rule.
+      type: str
+    severity:
+      description: V(critical), V(high), V(medium) or V(low).
+      type: str
+    cis:
+      description: Ids in the CIS Docker Benchmark, by its version.
+      type: dict
+    instance:
+      description: The daemon.
+      type: str
+    status:
+      description: How it came out.
+      type: str
+    evidence:
+      description: What was seen.
+      type: str
+    why:
+      description: Why it matters.
+      type: str
+    remedy:
+      description: What mends it.
+      type: str
+    places:
+      description: Where it was seen.
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: A file of the host.
+          type: str
+        line:
+          description: Counted from 1, or V(0) for the whole file.
+          type: int
+        column:
+          description: As V(line).
+          type: int
 reports:
   description: The report as text, by format.
   returned: always

@@ -17,7 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from _dockerd import reports
+from _dockerd import answers, reports
 from _dockerd.reports import page, prometheus, words
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -623,7 +623,7 @@ def test_hostile_text_reaches_a_terminal_as_text(said):
 def test_hostile_text_stays_text_in_xml(said):
     top = junit(filled(said))
     texts = [one.text for one in top.iter() if one.tag in ("failure", "error")]
-    shown = words.printable(said)
+    shown = answers.printable(said)
     assert len(texts) == 2
     assert all(one.startswith("%s\n\n%s\n-> %s\n" % (shown, shown, shown)) for one in texts)
     assert [one.tag for one in top.iter()] == [one.tag for one in junit(filled("x")).iter()]
@@ -647,14 +647,14 @@ def test_hostile_text_stays_text_in_json_and_sarif(said):
 def test_hostile_text_stays_text_in_html(said):
     seen = Seen(reports.render("html", filled(said)))
     assert seen.tags[5:] == Seen(reports.render("html", filled("x"))).tags[5:]
-    assert seen.text.count(words.printable(said)) >= 20
+    assert seen.text.count(answers.printable(said)) >= 20
 
 
 @examples
 @given(hostile)
 def test_hostile_text_stays_a_label_in_prometheus(said):
     found = samples(reports.render("prometheus", filled(said)))
-    clean = words.printable(said)
+    clean = answers.printable(said)
     assert found["dockerd_engine_info", clean, clean] == 1
     assert found["dockerd_starts", clean] == 1
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from .words import benchmark, of, printable, verdict
+from ..answers import printable
+from .words import benchmark, of, verdict
 
 # The element for each status. What could not be judged is an error, so that nobody takes it for a
 # pass; only what passed has none.

@@ -9,13 +9,13 @@ import base64
 import hashlib
 from html import escape
 
+from ..answers import printable
 from .words import (
     SEVERITIES,
     STATUSES,
     benchmark,
     counted,
     position,
-    printable,
     standing,
     verdict,
 )

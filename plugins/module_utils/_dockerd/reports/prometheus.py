@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 
-from .words import SEVERITIES, STATUSES, printable
+from ..answers import printable
+from .words import SEVERITIES, STATUSES
 
 
 def _control(finding: dict) -> dict:

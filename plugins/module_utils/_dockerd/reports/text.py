@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from .words import counted, of, printable, standing, verdict
+from ..answers import printable
+from .words import counted, of, standing, verdict
 
 COLOURS = {"critical": "1;31", "high": "31", "medium": "33", "low": "36", "passed": "32"}
 # The worst last, where somebody who ran the command looks first.

@@ -21,14 +21,6 @@ def well_formed(result: dict) -> dict:
     return json.loads(_SURROGATES.sub("\ufffd", json.dumps(result, ensure_ascii=False)))
 
 
-def printable(text: str, keep: str = "\n\t", instead: str = "\ufffd") -> str:
-    """The text without what a terminal, a browser or an XML reader would obey or refuse.
-
-    What is left, with ``keep``, is within XML 1.0's characters (section 2.2).
-    """
-    return "".join(one if one.isprintable() or one in keep else instead for one in text)
-
-
 def standing(finding: dict) -> str:
     """The severity of what failed, else the status: the key that ``counts`` has for it."""
     return finding["severity"] if finding["status"] == "failed" else finding["status"]

@@ -1,0 +1,96 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of each of our modules: nothing of a host's comes in but by one gate.
+
+Private to the collection; it may change without notice.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.plugins.action import ActionBase
+
+from ..module_utils._dockerd import answers
+from ..module_utils._dockerd.errors import DockerdError, Refused
+
+COLLECTION = "hardened.docker"
+OURS = "dockerd_"  # what the name of each variable of the roles begins with
+
+
+class Gated(ActionBase):
+    """Runs the module of the subclass's name."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    MODULE: str
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        try:
+            check_facts(task_vars)
+            result.update(self.answer(task_vars))
+        except DockerdError as error:
+            # The words may be about what the host said.
+            result.update(failed=True, msg=answers.clean(error))
+        return result
+
+    def answer(self, task_vars: dict) -> dict:
+        """The task's result. Raises DockerdError."""
+        return self.ask(self._task.args, task_vars)
+
+    def ask(self, arguments: dict, task_vars: dict) -> dict:
+        """Run the module on the host; what passes the gate."""
+        try:
+            return self._execute_module(
+                module_name="%s.%s" % (COLLECTION, self.MODULE),
+                module_args=arguments,
+                task_vars=task_vars,
+            )
+        except AnsibleConnectionFailure as error:
+            # With exit status 255 a host has its own words in here.
+            raise AnsibleConnectionFailure(answers.one_line(error)) from None
+
+    def _parse_returned_data(self, res, *_profile):
+        """In the place of Ansible's own, which shows what it cannot parse and obeys markers."""
+        output, said = (res.get(name) or "" for name in ("stdout", "stderr"))
+        try:
+            found = answers.accept(output, said, self.MODULE, self.declared())
+        except DockerdError as error:
+            found = {"failed": True, "msg": str(error), **error.facts}
+        return {**found, "_ansible_parsed": True}
+
+    def declared(self) -> dict:
+        """What the host may answer, in the form of RETURN."""
+        return returned(self.MODULE)
+
+
+def returned(module: str) -> dict:
+    """A module's RETURN, read from its source: to import a module costs a hundred times more."""
+    path = Path(__file__).parents[1] / "modules" / (module + ".py")
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "RETURN":
+            return yaml_load(node.value.value)
+    raise LookupError(path)
+
+
+def check_facts(task_vars: dict) -> None:
+    """Raises Refused where a variable of ours comes from the host.
+
+    Facts are stronger than inventory and defaults of roles (Ansible's order of precedence), and
+    any module that ran before may have brought them.
+    """
+    facts = task_vars.get("ansible_facts") or {}
+    found = sorted(answers.one_line(name) for name in facts if str(name).startswith(OURS))
+    if found:
+        raise Refused(
+            "This host's facts hold %s: variables of ours, which no host may set. Look at who "
+            "answers there. If a play of yours made it with set_fact, leave cacheable out; a cache "
+            "of facts is emptied with ansible-playbook --flush-cache." % ", ".join(found[:5])
+        )
