@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import posixpath
-from contextlib import contextmanager, nullcontext
+import re
+from contextlib import contextmanager
 from datetime import datetime, timezone
 
-from ansible.plugins.action import ActionBase
-
-from ..module_utils._dockerd import authorities, certificates, leaves, names
+from ..module_utils._dockerd import answers, authorities, certificates, leaves, names
 from ..module_utils._dockerd.errors import DockerdError, HostError, Refused
 from ..module_utils._dockerd.host import Host
 from ..modules.dockerd_tls import ARGUMENTS
+from ..plugin_utils.gated import OURS, Gated
 
-MODULE = "hardened.docker.dockerd_tls"
 # What the module has no use for; the passphrase above all must not travel.
 CONTROLLER_ONLY = (
     "authority",
@@ -28,64 +27,76 @@ CONTROLLER_ONLY = (
     "packages",
 )
 LOCAL = ("localhost", "127.0.0.1", "::1")
+CLAIMS_LIMIT = 500  # names and addresses of one host
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,255}\$?")
+# What the module says to this plugin alone.
+BETWEEN = {
+    "missing": {"type": "str", "returned": "where a library is missing"},
+    "requests": {
+        "type": "list",
+        "elements": "dict",
+        "returned": "where a leaf waits for its signature",
+        "contains": {
+            "name": {"type": "str"},
+            "request": {"type": "str"},
+            "sans": {"type": "list", "elements": "str"},
+            "usable": {"type": "bool"},
+        },
+    },
+}
 
 
-class ActionModule(ActionBase):
+class ActionModule(Gated):
     """Runs the module, signs what it asks for, and runs it again with the answers."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-    _supports_async = False
+    MODULE = "dockerd_tls"
 
-    def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
+    def declared(self):
+        found = super().declared()
+        # What was written on the controller, no host can know.
+        del found["controller_files"]
+        return {**found, **BETWEEN}
+
+    def answer(self, task_vars):
         required = [
             ("provider", "authority", ("authority",)),
             ("provider", "external", ("authority", "server_authority", "client_authority")),
         ]
         options = self.validate_argument_spec(ARGUMENTS, required_if=required)[1]
-        try:
-            result.update(self._keep(options, task_vars))
-        except DockerdError as error:
-            result.update(failed=True, msg=str(error), **error.facts)
-        return result
-
-    def _keep(self, options: dict, task_vars: dict) -> dict:
         now, check = datetime.now(timezone.utc), self._task.check_mode
         common = _validated(options, str(task_vars["inventory_hostname"]))
         if options["provider"] == "files":
             return self._execute(options, {}, task_vars)
         address = self._templar.template(task_vars.get("ansible_host"))
-        told = {
-            "controller_time": now.timestamp(),
-            "names": [str(name) for name in (task_vars["inventory_hostname"], address) if name],
-        }
+        known = [str(name) for name in (task_vars["inventory_hostname"], address) if name]
+        told = {"controller_time": now.timestamp(), "names": known}
         for name in ("authority", "server_authority", "client_authority"):
             options[name] = options[name] and self._loader.path_dwim(options[name])
         kind = _Ours if options["provider"] == "authority" else _Outside
         signer = kind(options, options["authority"], now, check)
         told.update(signer.told(common))
-        first = self._execute(options, told, task_vars)
-        if first.get("missing") == "cryptography" and options["packages"]:
-            installed = self._install(options["packages"], task_vars)
-            if installed.get("failed"):
-                return installed
-            first = self._execute(options, told, task_vars)
-        requests = first.pop("requests", {})
+        if signer.lacks and not check:
+            # No authority comes to be where the host has another one already.
+            if not options["replace_authority"]:
+                first = self._begin(options, {**told, "look": True}, task_vars)
+                if first.get("failed"):
+                    return first
+            told.update(signer.make(common))
+        first = self._begin(options, told, task_vars)
         if first.get("failed"):
             return first
-        _check_asked(requests, options)
+        requests = _asked(first.pop("requests", []), options)
         wanted = {name: _leaf(name, asked, options, common) for name, asked in requests.items()}
-        _check_claims(wanted.values(), options, task_vars)
-        answers = signer.answers(requests, wanted, task_vars["inventory_hostname"])
-        if answers:
-            told["certificates"] = answers
+        if options["usage"] == "server" and options["collect_sans"]:
+            _check_claims(wanted.values(), [*known, *LOCAL, *options["sans"]], task_vars)
+        replies = signer.answers(requests, wanted, task_vars["inventory_hostname"])
+        if replies:
+            told["certificates"] = replies
             sans = next(iter(wanted.values())).sans
             # The names that were signed, should an address have come or gone meanwhile.
             again = {**options, "sans": list(sans), "collect_sans": False}
             second = self._execute(again, told, task_vars)
-            second.pop("requests", None)
-            first = _merged(first, second)
+            first = _merged(first, second, replies)
         first["warnings"] = first.get("warnings", []) + signer.warnings
         first["controller_files"] = signer.files
         first["changed"] = bool(first.get("changed") or signer.files)
@@ -97,6 +108,16 @@ class ActionModule(ActionBase):
             made.update(before_header=header, after_header=header)
             first["diff"] = [made, *first.get("diff", [])]
         return first
+
+    def _begin(self, options: dict, told: dict, task_vars: dict) -> dict:
+        """The first half; where the library is missing it is installed, and asked again."""
+        first = self._execute(options, told, task_vars)
+        if first.get("missing") != "cryptography" or not options["packages"]:
+            return first
+        installed = self._install(options["packages"], task_vars)
+        if installed.get("failed"):
+            return {"failed": True, "msg": answers.clean(installed.get("msg", "no answer"))}
+        return self._execute(options, told, task_vars)
 
     def _install(self, packages: list, task_vars: dict) -> dict:
         """Only where the library is missing: a host that has it pays for no look-up of packages."""
@@ -122,9 +143,7 @@ class ActionModule(ActionBase):
         # As written: a ~ in it is the host's, not the controller's.
         paths = ("directory", "certificate", "key", "trust")
         arguments.update({name: self._task.args[name] for name in paths if name in self._task.args})
-        return self._execute_module(
-            module_name=MODULE, module_args={**arguments, "exchange": told}, task_vars=task_vars
-        )
+        return self.ask({**arguments, "exchange": told}, task_vars)
 
 
 def _validated(options: dict, name: str) -> dict:
@@ -133,6 +152,9 @@ def _validated(options: dict, name: str) -> dict:
     common = leaves.wanted(options)
     leaves.duration(options["authority_lifetime"], "dockerd_tls_authority_lifetime")
     names.sans(options["sans"], "dockerd_tls_server_sans")
+    if options["user"] and not _USER.fullmatch(options["user"]):
+        # It becomes part of a path on the controller.
+        raise Refused("dockerd_tls_server_user: %r is no name of a user." % options["user"])
     if options["usage"] == "server":
         options["common_name"] = leaves.common_name(options["common_name"], name)
         return common
@@ -150,56 +172,87 @@ def _validated(options: dict, name: str) -> dict:
     return common
 
 
+def _asked(requests: list, options: dict) -> dict:
+    """A host's requests by name. Raises Refused where one is not wanted of this host."""
+    server = options["usage"] == "server"
+    wanted = [options["common_name"]] if server else [one["name"] for one in options["clients"]]
+    asked = [one["name"] for one in requests]
+    if len(set(asked)) < len(asked) or not set(asked) <= set(wanted):
+        raise Refused(
+            "This host asks for certificates of %s; it may have %s. Nothing was signed; look at "
+            "who answers there." % (", ".join(sorted(asked)[:10]), ", ".join(wanted))
+        )
+    return {one["name"]: one for one in requests}
+
+
 def _leaf(name: str, asked: dict, options: dict, common: dict) -> leaves.Leaf:
-    """The controller's own view of a leaf; of the host's words only the names are taken."""
-    common_name = options["common_name"] if options["usage"] == "server" else name
+    """The controller's own view of a leaf; of the host's words only collected names are taken."""
+    server = options["usage"] == "server"
+    sans: tuple = ()
+    if server:
+        sans = names.sans(options["sans"], "dockerd_tls_server_sans")
+    if server and options["collect_sans"]:
+        if len(asked["sans"]) > CLAIMS_LIMIT:
+            raise Refused("This host has more than %d names and addresses." % CLAIMS_LIMIT)
+        sans = names.sans([*sans, *asked["sans"]], "What this host calls itself")
     return leaves.Leaf(
         name,
         certificate="",
         key="",
         trust="",
-        common_name=common_name,
-        sans=tuple(asked["sans"]),
+        common_name=options["common_name"] if server else name,
+        sans=sans,
         **common,
     )
 
 
-def _check_asked(requests: dict, options: dict) -> None:
-    """A host must not get a certificate that nobody wants it to have."""
-    clients = {one["name"] for one in options["clients"]}
-    unasked = sorted(set(requests) - clients) if options["usage"] == "client" else []
-    if unasked or (options["usage"] == "server" and len(requests) > 1):
+def _check_claims(wanted, own: list, task_vars: dict) -> None:
+    """A host must not get a certificate in the name of another."""
+    claims = tuple(name for leaf in wanted for name in leaf.sans)
+    if not claims:
+        return
+    found = names.foreign(claims, own, _others(own[0], task_vars))
+    if found:
         raise Refused(
-            "This host asks for certificates of %s, which are not in dockerd_tls_clients. Nothing "
-            "was signed; look at who answers there." % ", ".join(unasked or sorted(requests))
+            "This host calls itself %s. A leaf in that name would let it pose as another. Nothing "
+            "was signed. If it is meant, say so in dockerd_tls_server_sans."
+            % ", ".join("%s (%s)" % one for one in sorted(found.items())[:10])
         )
 
 
-def _check_claims(wanted, options: dict, task_vars: dict) -> None:
-    """A host must not get a certificate in the name of another."""
-    own = {str(task_vars["inventory_hostname"]).lower(), *LOCAL}
-    own.update(names.sans(options["sans"], "dockerd_tls_server_sans"))
-    for leaf in wanted:
-        foreign = [name for name in leaf.sans if name not in own and name in task_vars["hostvars"]]
-        if foreign:
-            raise Refused(
-                "This host calls itself %s, which is another host of the inventory. A leaf in that "
-                "name would let it pose as the other. If it is meant, say so in "
-                "dockerd_tls_server_sans." % ", ".join(foreign)
-            )
+def _others(own: str, task_vars: dict) -> dict:
+    """Every name that the operator has for another host, and which host that is."""
+    found = {}
+    for other in task_vars["hostvars"]:
+        if other == own:
+            continue
+        about = task_vars["hostvars"][other]
+        listed = about.get("dockerd_tls_server_sans")
+        # Whoever sets our variables by facts is refused, and must not shut others out.
+        if any(str(one).startswith(OURS) for one in about.get("ansible_facts") or {}):
+            listed = None
+        called = [other, about.get("ansible_host"), *(listed if isinstance(listed, list) else [])]
+        found.update({str(name): "which is of %s" % other for name in called if name})
+    return found
 
 
-def _merged(first: dict, second: dict) -> dict:
+def _merged(first: dict, second: dict, replies: dict) -> dict:
+    still = {one["name"] for one in second.pop("requests", [])} & set(replies)
     if second.get("failed"):
         return {**second, "changed": bool(first.get("changed"))}
+    if still:
+        raise DockerdError(
+            "This host was given the leaves of %s, and asks for them again. Look at who answers "
+            "there." % ", ".join(sorted(still))
+        )
     reasons = {leaf["name"]: leaf["reasons"] for leaf in first["leaves"]}
     for leaf in second["leaves"]:
-        leaf["reasons"] = reasons[leaf["name"]]
+        leaf["reasons"] = reasons.get(leaf["name"], leaf["reasons"])
     return {
         **second,
-        "changed": bool(first["changed"] or second["changed"]),
+        "changed": bool(first.get("changed") or second.get("changed")),
         "files": sorted({*first["files"], *second["files"]}),
-        "diff": first["diff"] + second["diff"],
+        "diff": first.get("diff", []) + second.get("diff", []),
         "warnings": first.get("warnings", []) + second.get("warnings", []),
     }
 
@@ -213,9 +266,14 @@ class _Signer:
         self.files: list = []
         self.warnings: list = []
         self.failures: list = []
+        self.lacks = False  # an authority that must be made first
 
     def told(self, common: dict) -> dict:
         """What the module must know of the authorities."""
+        raise NotImplementedError
+
+    def make(self, common: dict) -> dict:
+        """Make the authorities that lack; what the module must know of them then."""
         raise NotImplementedError
 
     def answers(self, requests: dict, wanted: dict, name: str) -> dict:
@@ -229,32 +287,40 @@ class _Ours(_Signer):
     signer: authorities.Authority | None = None
 
     def told(self, common: dict) -> dict:
-        secret = self.options["authority_passphrase"]
-        if authorities.missing(self.host, self.directory):
-            lifetime = leaves.duration(
-                self.options["authority_lifetime"], "dockerd_tls_authority_lifetime"
-            )
-            with nullcontext() if self.check else _locked(self.host, self.directory):
-                self.files = authorities.make_missing(
-                    self.host,
-                    self.directory,
-                    secret,
-                    lifetime,
-                    common["skew"],
-                    self.now,
-                    self.check,
-                )
+        self.lacks = bool(authorities.missing(self.host, self.directory))
+        if self.lacks and self.check:
+            self.files = self._make(common)
         servers, clients = (
-            authorities.Authority.load(self.host, self.directory, purpose, secret, self.now)
+            authorities.Authority.load(
+                self.host, self.directory, purpose, self.options["authority_passphrase"], self.now
+            )
             for purpose in authorities.PURPOSES
         )
         self.signer, other = (servers, clients) if _serves(common) else (clients, servers)
         told = {"trust": certificates.pem(*other.bundle).decode() if other else None}
         if self.signer:
             told["issuers"] = certificates.pem(self.signer.signer).decode()
+            told["present"] = certificates.pem(*self.signer.bundle).decode()
             told["refusal"] = self.signer.refusal(common["usage"], common["lifetime"], self.now)
             self.warnings = [told["refusal"]] if told["refusal"] else []
         return told
+
+    def make(self, common: dict) -> dict:
+        with _locked(self.host, self.directory):
+            self.files = self._make(common)
+        return self.told(common)
+
+    def _make(self, common: dict) -> list:
+        lifetime = self.options["authority_lifetime"]
+        return authorities.make_missing(
+            self.host,
+            self.directory,
+            self.options["authority_passphrase"],
+            leaves.duration(lifetime, "dockerd_tls_authority_lifetime"),
+            common["skew"],
+            self.now,
+            self.check,
+        )
 
     def answers(self, requests: dict, wanted: dict, name: str) -> dict:
         if self.check:
@@ -293,6 +359,8 @@ class _Outside(_Signer):
             request_path = posixpath.join(self.directory, "requests", place + ".csr")
             leaf_path = posixpath.join(self.directory, "leaves", place + ".pem")
             request = asked["request"].encode()
+            if request:
+                authorities.check_handed_out(request, wanted[one])
             if authorities.hand_out(self.host, request_path, request, self.check):
                 self.files.append(request_path)
             answer, why = authorities.read_back(

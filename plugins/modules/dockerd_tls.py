@@ -83,6 +83,14 @@ options:
     description: How long an authority lives that is made now.
     type: str
     default: 3650d
+  replace_authority:
+    description:
+      - Accept that the place belongs to another authority than the one at hand, and whoever that
+        one let in is locked out. Without it the task refuses and nothing is made or written.
+      - An authority that shares a certificate or its key with the former one, as in a rotation
+        with overlap, is no other.
+    type: bool
+    default: false
   server_authority:
     description: File on the controller with the authorities that sign servers, for
       O(provider=external).
@@ -133,7 +141,9 @@ options:
         ports are containers or virtual machines only.
       - "Turn it off where addresses wander from host to host, because each change of addresses
         makes a new leaf."
-      - A host cannot claim the inventory name of another unless O(sans) allows it.
+      - "A host cannot claim what is another's unless O(sans) allows it: inventory name,
+        C(ansible_host) and the role's C(dockerd_tls_server_sans) of every other host, and no
+        wildcard. The task refuses then. V(false) signs O(sans) and nothing else."
     type: bool
     default: true
   key_type:
@@ -194,8 +204,15 @@ options:
       controller_time:
         description: The controller's clock, in seconds since the epoch.
         type: float
+      look:
+        description: Whether to look only, as in check mode, because there is no authority yet.
+        type: bool
+        default: false
       issuers:
         description: Authorities that may have signed a leaf, PEM.
+        type: str
+      present:
+        description: All certificates of the authority that signs, former ones too, PEM.
         type: str
       trust:
         description: Authorities of the other side, PEM.
@@ -303,51 +320,62 @@ leaves:
       sample: /etc/docker/tls/ca.pem
     subject:
       description: Its subject.
+      returned: where there is a leaf
       type: str
       sample: CN=web1
     issuer:
       description: The subject of the authority that signed it.
+      returned: where there is a leaf
       type: str
       sample: CN=Docker servers authority 5f0c12ab
     sans:
       description: Its subject alternative names.
+      returned: where there is a leaf
       type: list
       elements: str
       sample: [localhost, web1, 127.0.0.1, 192.0.2.10]
     usages:
       description: Its extended key usages.
+      returned: where there is a leaf
       type: list
       elements: str
       sample: [serverAuth]
     key_type:
       description: Kind of its key.
+      returned: where there is a leaf
       type: str
       sample: ecdsa-p256
     not_before:
       description: Its first second.
+      returned: where there is a leaf
       type: str
       sample: "2027-01-01T11:55:00Z"
     not_after:
       description: Its last second.
+      returned: where there is a leaf
       type: str
       sample: "2027-04-01T12:00:00Z"
     fingerprint:
       description: Its SHA-256.
+      returned: where there is a leaf
       type: str
       sample: 9f64a747e1b97f131fabb6b447296c9b6f0201e79fb3c5356e6c77e89b6a806a
 """
 
+import fcntl
 import os
 import posixpath
 import pwd
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._dockerd import certificates, leaves, names
-from ..module_utils._dockerd.errors import DockerdError, Refused
+from ..module_utils._dockerd.errors import DockerdError, HostError, Refused
 from ..module_utils._dockerd.host import Host
+
+STATE = "/var/lib/hardened-docker/tls"
 
 ARGUMENTS = {
     "usage": {"choices": ["server", "client"], "default": "server"},
@@ -356,6 +384,7 @@ ARGUMENTS = {
     "authority": {"type": "path"},
     "authority_passphrase": {"no_log": True},
     "authority_lifetime": {"default": "3650d"},
+    "replace_authority": {"type": "bool", "default": False},
     "server_authority": {"type": "path"},
     "client_authority": {"type": "path"},
     "directory": {"type": "path"},
@@ -390,7 +419,9 @@ ARGUMENTS = {
         "type": "dict",
         "options": {
             "controller_time": {"type": "float"},
+            "look": {"type": "bool", "default": False},
             "issuers": {},
+            "present": {},
             "trust": {},
             "names": {"type": "list", "elements": "str", "default": []},
             "refusal": {},
@@ -512,16 +543,16 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
         wanted = [server(params, host)]
     else:
         wanted = [client(params, one) for one in params["clients"]]
-    issuers = None
-    # Without the library a check of a virgin host goes as far as it can.
-    if told["issuers"] and certificates.MISSING is None:
-        issuers = certificates.certificates(told["issuers"].encode(), "the authority's bundle")
+    issuers = bundle(told["issuers"]) or None
     plans = []
     for leaf in wanted:
         with acting_for(leaf):
+            if not params["replace_authority"]:
+                present = bundle(told["present"]) or issuers or []
+                leaves.check_authority(host, leaf, bundle(told["trust"]), present, now)
             trust = (told["trust"] or "").encode()
             plans.append(leaves.plan(host, leaf, trust, issuers, now, told["refusal"]))
-    result: dict = {"files": set(), "leaves": [], "requests": {}, "diff": []}
+    result: dict = {"files": set(), "leaves": [], "requests": [], "diff": []}
     changed = False
     signs = check and params["provider"] == "authority"  # the real run will have an answer
     for plan in plans:
@@ -533,11 +564,14 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
                 answer = answer.encode() if answer else None
                 request = leaves.advance(host, plan, answer, issuers, now)
             if plan.waits:
-                result["requests"][leaf.name] = {
-                    "request": request.decode(),
-                    "sans": leaf.sans,
-                    "usable": plan.usable,
-                }
+                result["requests"].append(
+                    {
+                        "name": leaf.name,
+                        "request": request.decode(),
+                        "sans": leaf.sans,
+                        "usable": plan.usable,
+                    }
+                )
             complete = not plan.waits or bool(answer) or signs
             changed |= plan.changed if complete else plan.begun
             if plan.changed and complete:
@@ -553,6 +587,56 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
         result["leaves"].append(report(leaf, plan.chain, plan.reasons))
     result["files"] = sorted(result["files"])
     return {"changed": changed, **result}
+
+
+def bundle(text: str | None) -> list:
+    """Certificates that the action plugin sent along, where they can be read."""
+    # Without the library a check of a virgin host goes as far as it can.
+    if not text or certificates.MISSING:
+        return []
+    return certificates.certificates(text.encode(), "the authority's bundle")
+
+
+@contextmanager
+def alone(params: dict, host: Host):
+    """Keep every other run away from the same files until this one is through with them."""
+    if params["usage"] == "client" and not all(one["user"] for one in params["clients"]):
+        # The people who share it need not be root, and have no other place in common.
+        with locked_above(place(params)):
+            yield
+        return
+    host.make_directory(STATE, 0o700)
+    with host.locked(STATE + "/lock"):
+        yield
+
+
+@contextmanager
+def locked_above(path: str):
+    """Hold the lock of the directory in which ``path`` is or will be, flock(2).
+
+    Nothing is made for it: what is refused must not leave a trace. Raises HostError.
+    """
+    while True:
+        above = existing(posixpath.dirname(path))
+        try:
+            handle = os.open(above, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise HostError("%s: %s" % (above, error.strerror), path=above) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Whoever held it may have made what was missing.
+            if existing(posixpath.dirname(path)) == above:
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def existing(path: str) -> str:
+    """The directory, or the nearest above it that is there."""
+    while not os.path.isdir(path):
+        path = posixpath.dirname(path)
+    return path
 
 
 def report(leaf: leaves.Leaf, chain: list, reasons: list) -> dict:
@@ -574,7 +658,9 @@ def main() -> None:
         told = datetime.fromtimestamp(params["exchange"]["controller_time"], timezone.utc)
         skew = leaves.duration(params["clock_skew"], "dockerd_tls_clock_skew")
         leaves.check_clock(now, told, skew)
-        module.exit_json(**keep(params, host, now, module.check_mode))
+        check = module.check_mode or params["exchange"]["look"]
+        with nullcontext() if check else alone(params, host):
+            module.exit_json(**keep(params, host, now, check))
     except DockerdError as error:
         module.fail_json(msg=str(error), **error.facts)
 

@@ -337,3 +337,70 @@ def test_an_outside_bundle(host):
     for path in ("/leaf.pem", "/none.pem", "/authority/servers/ca-key.pem"):
         with pytest.raises(Refused, match="dockerd_tls_external_server_authority.*" + path):
             authorities.outside(host, path, "dockerd_tls_external_server_authority")
+
+
+# -- requests from a stranger
+
+
+def crafted(subject="web1", names=SANS, kind="ecdsa-p256", more=(), usage="server"):
+    private = leaves.make_key(kind)
+    builder = x509.CertificateSigningRequestBuilder(leaves.subject_named(subject))
+    wanted = leaves.leaf_extensions(private.public_key(), usage, tuple(names))
+    for one, critical in [*wanted, *more]:
+        builder = builder.add_extension(one, critical)
+    return builder.sign(private, leaves.signature_hash(private)).public_bytes(
+        certificates.serialization.Encoding.PEM
+    )
+
+
+AUTHORITY = (x509.NameConstraints([x509.DNSName("example")], None), False)
+LIES = {
+    "another key": {"kind": "rsa-2048"},
+    "one name more": {"names": [*SANS, "vault.prod.example"]},
+    "a wildcard": {"names": [*SANS, "*.prod.example"]},
+    "one name less": {"names": SANS[1:]},
+    "no names": {"names": []},
+}
+SURPLUS = {
+    "another subject": {"subject": "web2"},
+    "constraints": {"more": [AUTHORITY]},
+    "another usage": {"usage": "client"},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_request_for_another_leaf_is_refused(host, lie):
+    request = crafted(**lie)
+    with pytest.raises(Refused, match="asked for were"):
+        make(host).sign(request, leaf(), NOW)
+    with pytest.raises(Refused, match="asked for were"):
+        authorities.check_handed_out(request, leaf())
+
+
+@pytest.mark.parametrize("lie", SURPLUS.values(), ids=SURPLUS)
+def test_what_a_request_holds_besides_is_not_signed(host, lie):
+    request = crafted(**lie)
+    signed = certificates.certificates(make(host).sign(request, leaf(), NOW), "x")[0]
+    assert signed.subject == leaves.subject_named("web1")
+    assert certificates.usages(signed) == ("serverAuth",)
+    assert certificates.extension_of(signed, "NameConstraints") is None
+    # Somebody else's authority may copy it.
+    with pytest.raises(Refused, match="nobody asked for"):
+        authorities.check_handed_out(request, leaf())
+
+
+@pytest.mark.parametrize("kind", certificates.KEY_TYPES)
+def test_our_own_requests_hold_nothing_more(kind):
+    wanted = leaf(key_type=kind)
+    authorities.check_handed_out(leaves.make_request(leaves.make_key(kind), wanted), wanted)
+    client = leaf("client", key_type=kind)
+    authorities.check_handed_out(leaves.make_request(leaves.make_key(kind), client), client)
+
+
+def test_a_request_that_cannot_be_read_is_an_error_of_ours():
+    doubled = x509.SubjectAlternativeName([x509.RegisteredID(x509.ObjectIdentifier("1.2.3"))])
+    for request in (b"", b"\x00", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n", crafted()[:200]):
+        with pytest.raises(DockerdError, match="certificate request"):
+            authorities.asked_for(request, leaf())
+    with pytest.raises(Refused, match="RegisteredID"):
+        authorities.asked_for(crafted(names=(), more=[(doubled, False)]), leaf())

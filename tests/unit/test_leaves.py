@@ -661,3 +661,124 @@ def test_trust_that_is_no_authority(host):
     wanted, _authority = own_files(host)
     host.write(wanted.trust, host.read(wanted.certificate), 0o444, os.getuid(), os.getgid())
     assert any("no authority" in one for one in leaves.examine(host, wanted, NOW).faults)
+
+
+# -- who lives where
+
+GROUPS = {
+    "all": ["trixie2", "trixie22", "web"],
+    "ungrouped": [],
+    "ci_runners": ["trixie2", "trixie22"],
+    "empty": [],
+}
+PLACES = [
+    ("trixie22", ["trixie22"]),
+    (["trixie22"], ["trixie22"]),
+    ("trixie2,web", ["trixie2", "web"]),
+    (["ci_runners"], ["trixie2", "trixie22"]),
+    ("all", ["trixie2", "trixie22", "web"]),
+    (["ci_runners", "trixie2"], ["trixie2", "trixie22"]),
+    (["empty"], []),
+    ([], []),
+]
+
+
+@pytest.mark.parametrize(("places", "hosts"), PLACES, ids=[str(one[0]) for one in PLACES])
+def test_a_client_lives_where_it_is_said_and_nowhere_else(places, hosts):
+    clients = [{"name": "ci", "hosts": places, "user": "ci"}, {"name": "alice"}]
+    for host in GROUPS["all"]:
+        found = [one["name"] for one in leaves.clients_at(clients, GROUPS, host)]
+        assert found == (["ci"] if host in hosts else [])
+    assert [one["name"] for one in leaves.clients_at(clients, GROUPS, "")] == ["alice"]
+
+
+NOWHERE = [
+    ("trixie", "Did you mean trixie2"),
+    (["ci_runner"], "Did you mean ci_runners"),
+    (["trixie*"], "neither a host nor a group"),
+    ("", "neither a host nor a group"),
+    (["web", None], "neither a host nor a group"),
+    (None, "no list"),
+    ({"trixie2": 1}, "no list"),
+    (["localhost"], "Patterns are not taken"),
+]
+
+
+@pytest.mark.parametrize(("places", "words"), NOWHERE, ids=[str(one[0]) for one in NOWHERE])
+@pytest.mark.parametrize("host", ["trixie2", ""])
+def test_a_client_at_no_place_is_refused_everywhere(places, words, host):
+    clients = [{"name": "alice"}, {"name": "ci", "hosts": places, "user": "ci"}]
+    with pytest.raises(Refused, match="dockerd_tls_clients.*" + words):
+        leaves.clients_at(clients, GROUPS, host)
+
+
+# -- another authority at the same place
+
+
+@pytest.fixture
+def two(tmp_path):
+    """The authorities of an operator, and those of one who has not got them."""
+    found = {}
+    for operator in ("first", "second"):
+        host = Host(str(tmp_path / operator))
+        found[operator] = [make(host, purpose) for purpose in ("servers", "clients")]
+    return found
+
+
+def check(host, wanted, trust, issuers, now=NOW):
+    leaves.check_authority(host, wanted, list(trust), list(issuers), now)
+
+
+@pytest.mark.parametrize("usage", ["server", "client"])
+def test_another_authority_is_refused(host, two, usage):
+    servers, clients = two["first"]
+    signer, other = (servers, clients) if usage == "server" else (clients, servers)
+    wanted = leaf(usage)
+    check(host, wanted, [], [])  # a virgin place, no authority yet
+    converge(host, wanted, signer, trust=certificates.pem(other.signer))
+    check(host, wanted, other.bundle, signer.bundle)
+    stranger, strangers_other = two["second"] if usage == "server" else two["second"][::-1]
+    for trust, issuers in (
+        ([], []),
+        (strangers_other.bundle, stranger.bundle),
+        (strangers_other.bundle, signer.bundle),
+        (other.bundle, stranger.bundle),
+    ):
+        with pytest.raises(Refused, match="dockerd_tls_replace_authority"):
+            check(host, wanted, trust, issuers)
+    # Half of a rotation is overlap enough, on either side.
+    check(
+        host,
+        wanted,
+        [*strangers_other.bundle, *other.bundle],
+        [*stranger.bundle, *signer.bundle],
+    )
+
+
+def test_what_lets_nobody_in_belongs_to_no_authority(host, tmp_path, two):
+    wanted = leaf()
+    servers, clients = two["first"]
+    converge(host, wanted, servers, trust=b"no certificate")
+    later = NOW + 91 * DAY
+    check(host, wanted, clients.bundle, two["second"][0].bundle, later)  # the leaf has expired
+    (tmp_path / wanted.certificate[1:]).chmod(0o600)
+    (tmp_path / wanted.certificate[1:]).write_bytes(b"damaged")
+    check(host, wanted, clients.bundle, two["second"][0].bundle)
+
+
+def test_a_renewed_certificate_of_an_authority_is_the_same_authority(host, two):
+    servers, clients = two["first"]
+    converge(host, leaf(), servers, trust=certificates.pem(clients.signer))
+    again = (
+        x509.CertificateBuilder(
+            clients.signer.subject,
+            clients.signer.subject,
+            clients.signer.public_key(),
+            7,
+            NOW,
+            NOW + 9000 * DAY,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .sign(clients.private, leaves.signature_hash(clients.private))
+    )
+    check(host, leaf(), [again], servers.bundle)

@@ -142,3 +142,47 @@ def test_collect(tmp_path):
 def test_addresses_that_cannot_be_read(tmp_path, answer):
     with pytest.raises(HostError, match="dockerd_tls_collect_sans"):
         names.collect(Fake(tmp_path, answer), [])
+
+
+OTHERS = {
+    "Web2.Prod.Example": "web2",
+    "203.0.113.2": "web2",
+    "2001:DB8::2": "web2",
+    "Db3": "db3",
+    "*.apps.example": "db3",
+    "docker.example.": "db3",
+    "my alias!": "alias",
+}
+CLAIMS = [
+    ("localhost", None),
+    ("web1", None),
+    ("web1.prod.example", None),
+    ("web1.elsewhere.example", None),
+    ("192.0.2.1", None),
+    ("vault.prod.example", None),  # nobody's in the inventory
+    ("web2.prod.example", "web2"),
+    ("203.0.113.2", "web2"),
+    ("2001:db8::2", "web2"),
+    ("web2", "web2"),
+    ("db3", "db3"),
+    ("db3.prod.example", "db3"),
+    ("docker.example", "db3"),
+    ("x.apps.example", "db3"),
+    ("x.y.apps.example", None),
+    ("*.prod.example", "a wildcard"),
+    ("*.apps.example", "a wildcard"),
+    ("*.web1.example", "a wildcard"),
+    ("docker", "db3"),
+]
+
+
+@pytest.mark.parametrize(("claim", "owner"), CLAIMS, ids=[one[0] for one in CLAIMS])
+def test_what_is_anothers_cannot_be_claimed(claim, owner):
+    own = ["web1", "192.0.2.1", "localhost", "127.0.0.1", "::1"]
+    assert names.san(claim, "") == claim
+    assert names.foreign((claim,), own, OTHERS) == ({claim: owner} if owner else {})
+
+
+@pytest.mark.parametrize("claim", [one[0] for one in CLAIMS])
+def test_what_the_operator_lists_is_own(claim):
+    assert names.foreign((claim,), ["web1", claim.upper()], OTHERS) == {}

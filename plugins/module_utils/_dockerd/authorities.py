@@ -187,22 +187,10 @@ class Authority:
         Of the request only the key and the names are taken; the names must be
         ``leaf.sans`` and the key of ``leaf.key_type``. Raises Refused.
         """
-        asked = request(request_pem, "the request of %s" % leaf.name)
-        public = asked.public_key()
+        public = asked_for(request_pem, leaf).public_key()
         refusal = self.refusal(leaf.usage, leaf.lifetime, now)
         if refusal:
             raise Refused(refusal)
-        if key_type(public) != leaf.key_type or set(names(asked)) != set(leaf.sans):
-            raise Refused(
-                "The request of %s is for a key of %s and the names %s; asked for were %s and %s."
-                % (
-                    leaf.name,
-                    key_type(public),
-                    ", ".join(names(asked)) or "none",
-                    leaf.key_type,
-                    ", ".join(leaf.sans) or "none",
-                )
-            )
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject_named(leaf.common_name))
@@ -217,6 +205,48 @@ class Authority:
         for extension, critical in leaf_extensions(public, leaf.usage, leaf.sans):
             builder = builder.add_extension(extension, critical)
         return pem(builder.sign(self.private, signature_hash(self.private)))
+
+
+def asked_for(request_pem: bytes, leaf: Leaf):
+    """A request, held against what the controller wants. Raises Refused where it is another."""
+    asked = request(request_pem, "the request of %s" % leaf.name)
+    if key_type(asked.public_key()) != leaf.key_type or set(names(asked)) != set(leaf.sans):
+        raise Refused(
+            "The request of %s is for a key of %s and the names %s; asked for were %s and %s."
+            % (
+                leaf.name,
+                key_type(asked.public_key()),
+                ", ".join(names(asked)) or "none",
+                leaf.key_type,
+                ", ".join(leaf.sans) or "none",
+            )
+        )
+    return asked
+
+
+def check_handed_out(request_pem: bytes, leaf: Leaf) -> None:
+    """Raises Refused where a request holds anything but what is wanted.
+
+    An outside authority may copy whatever it finds in there.
+    """
+    asked = asked_for(request_pem, leaf)
+    wanted = [one for one, _critical in leaf_extensions(asked.public_key(), leaf.usage, leaf.sans)]
+    found = [one.value for one in asked.extensions]
+    surplus = [one for one in found if one not in wanted and not _holds_names(one)]
+    if surplus or asked.subject != subject_named(leaf.common_name):
+        raise Refused(
+            "The request of %s has the subject %s and the extensions %s, which nobody asked for."
+            % (
+                leaf.name,
+                asked.subject.rfc4514_string(),
+                ", ".join(one.oid._name for one in surplus) or "that were wanted",
+            )
+        )
+
+
+def _holds_names(extension) -> bool:
+    # Those are compared already, and their order is free.
+    return isinstance(extension, x509.SubjectAlternativeName)
 
 
 def _authority_identifier(signer):

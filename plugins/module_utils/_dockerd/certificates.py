@@ -97,6 +97,8 @@ def request(data: bytes, path: str):
     """A certificate request whose signature holds. Raises DockerdError naming ``path``."""
     with _parsing(path, "certificate request"):
         found = x509.load_pem_x509_csr(data)
+        # What cannot be read shows itself when it is looked at first.
+        names(found), key_type(found.public_key()), found.subject.rfc4514_string()
         if not found.is_signature_valid:
             raise DockerdError("%s: the request is not signed by its own key" % path)
         return found

@@ -9,6 +9,7 @@ as an argument, so that it can be made for any moment.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import ipaddress
 import posixpath
@@ -101,6 +102,44 @@ def client_name(text: str) -> str:
             "name of a certificate: 1 to 64 letters, digits, and _ . @ - after the first." % text
         )
     return str(text)
+
+
+def clients_at(clients: list, groups: dict, host: str) -> list:
+    """The clients who live on a host of the inventory; on the controller where ``host`` is empty.
+
+    ``clients`` is dockerd_tls_clients; the ``hosts`` of a client are names of hosts and groups,
+    ``groups`` Ansible's variable of that name. All clients are looked at, wherever they live:
+    raises Refused for a place that the inventory does not have.
+    """
+    known = {*groups, *(name for members in groups.values() for name in members)}
+    found = []
+    for client in clients:
+        if "hosts" not in client:
+            found += [] if host else [client]
+            continue
+        places = client["hosts"]
+        # A word where a list belongs is a list of one, as it is for all of Ansible's options.
+        places = [one.strip() for one in places.split(",")] if isinstance(places, str) else places
+        if not isinstance(places, (list, tuple)):
+            raise Refused(
+                "dockerd_tls_clients: hosts of client %s is no list. Leave it out for a client on "
+                "the controller." % client.get("name")
+            )
+        for one in places:
+            if one not in known:
+                raise Refused(
+                    "dockerd_tls_clients: client %s lives on %s, which is neither a host nor a "
+                    "group of the inventory. %s"
+                    % (client.get("name"), one, _nearest(str(one), known))
+                )
+        if any(host == one or host in groups.get(one, ()) for one in places) and host:
+            found.append(client)
+    return found
+
+
+def _nearest(name: str, known: set) -> str:
+    near = difflib.get_close_matches(name, sorted(map(str, known)), 1)
+    return "Did you mean %s?" % near[0] if near else "Patterns are not taken here."
 
 
 @dataclass(frozen=True)
@@ -397,6 +436,54 @@ class Plan:
     def waits(self) -> bool:
         """Whether a certificate is still to come."""
         return bool(self.reasons) and not self.signed
+
+
+def check_authority(host: Host, leaf: Leaf, trust: list, issuers: list, now: datetime) -> None:
+    """Raises Refused where the place belongs to other authorities than those at hand.
+
+    ``trust`` are all certificates of the other side's authority, ``issuers`` all of the one that
+    signs this leaf; both are empty where there is none yet. Another operator may have made them:
+    with ours in their place, whoever is let in now would be locked out.
+    """
+    chain, trusted = (_readable(host, path) for path in (leaf.certificate, leaf.trust))
+    if trusted and not {_identity(one) for one in trusted} & {_identity(one) for one in trust}:
+        found = "%s trusts %s, and at hand is %s" % (
+            leaf.trust,
+            subjects(trusted),
+            subjects(trust),
+        )
+    elif (
+        chain
+        and not chains_to(chain, issuers)
+        and not_before(chain[0]) <= now <= not_after(chain[0])
+    ):
+        found = "%s is signed by %s, and at hand is %s" % (
+            leaf.certificate,
+            chain[0].issuer.rfc4514_string() or "nobody",
+            subjects(issuers),
+        )
+    else:
+        return
+    raise Refused(
+        "Another authority is at work here: %s. With the one at hand, whoever is let in now would "
+        "be locked out. Nothing was made or written. Bring the other one back from your backup or "
+        "from whoever set this up (dockerd_tls_authority_directory; with an outside authority "
+        "dockerd_tls_external_server_authority and dockerd_tls_external_client_authority). If it "
+        "is to go for good, set dockerd_tls_replace_authority: true." % found
+    )
+
+
+def _readable(host: Host, path: str) -> list:
+    """The certificates of a file; none where it is not there, or no daemon could read it."""
+    try:
+        return certificates(host.read(path), path)
+    except (FileNotFoundError, DockerdError):
+        return []
+
+
+def _identity(authority) -> tuple:
+    """What an authority's signatures are checked with, however often its certificate is renewed."""
+    return authority.subject, public_bytes(authority.public_key())
 
 
 def plan(

@@ -67,6 +67,56 @@ def san_order(name: str) -> tuple:
         return 0, 0, 0, name
 
 
+def foreign(claims: tuple, own: list, others: dict) -> dict:
+    """What a host claims and must not have: each such name, and whose it is.
+
+    ``claims`` are names as :func:`sans` gives them, ``own`` what the operator calls the host,
+    ``others`` every other name that the operator knows, with its host. An unqualified name stands
+    for every qualified one that begins with it, because resolvers complete it (resolv.conf(5),
+    search). A wildcard is a claim to whatever it covers, and none but the operator's own counts.
+    """
+    mine = {_spelled(name) for name in own}
+    labels = {_label(name) for name in mine}
+    theirs = {_spelled(name): owner for name, owner in others.items()}
+    theirs = {name: owner for name, owner in theirs.items() if name not in mine}
+    begins: dict = {}
+    for name, owner in theirs.items():
+        begins.setdefault((_label(name), "." in name), owner)
+    found = {}
+    for claim in claims:
+        if claim in mine:
+            continue
+        if claim.startswith("*."):
+            found[claim] = "a wildcard"
+            continue
+        owner = theirs.get(claim) or theirs.get("*." + claim.partition(".")[2])
+        if not owner and _label(claim) not in labels:
+            owner = begins.get((_label(claim), "." not in claim))
+        if owner:
+            found[claim] = owner
+    return found
+
+
+def _spelled(name: str) -> str:
+    try:
+        return san(name, "")
+    except Refused:
+        # No certificate can hold it, so that nobody can claim it.
+        return str(name).lower()
+
+
+def _label(name: str) -> str | None:
+    """The first label of a DNS name; None of an address or a wildcard."""
+    return None if name.startswith("*") or _is_address(name) else name.partition(".")[0]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
 def collect(host: Host, names: list) -> tuple:
     """The names and addresses by which a host is reached, with ``names`` from the inventory.
 
