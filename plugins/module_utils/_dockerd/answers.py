@@ -67,7 +67,7 @@ def accept(output: str, said: str, module: str, declared: dict) -> dict:
     DockerdError where it is no answer of this module.
     """
     try:
-        return _reduced(_parsed(output), declared)
+        return _reduced(_parsed(output, said), declared)
     except _Wrong as wrong:
         raise DockerdError(
             "This host's answer is no answer of module %s: %s." % (module, wrong),
@@ -77,7 +77,7 @@ def accept(output: str, said: str, module: str, declared: dict) -> dict:
         ) from None
 
 
-def _parsed(output: str) -> dict:
+def _parsed(output: str, said: str) -> dict:
     if len(output) > SIZE_LIMIT:
         raise _Wrong("it has %d characters, %d are taken" % (len(output), SIZE_LIMIT))
     # A shell's greeting may stand before it.
@@ -88,7 +88,8 @@ def _parsed(output: str) -> dict:
     except RecursionError:
         raise _Wrong("it is nested too deeply") from None
     except ValueError:
-        raise _Wrong("it is no JSON (%s)" % (one_line(output[:200]) or "empty")) from None
+        words = one_line((output.strip() or said)[:300]) or "empty"
+        raise _Wrong("it is no JSON (%s)" % words) from None
     if not isinstance(answer, dict):
         raise _Wrong("it is no dictionary")
     return answer
