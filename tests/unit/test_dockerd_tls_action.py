@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _dockerd import leaves
 
 pytest.importorskip("ansible")
 
@@ -127,6 +128,40 @@ def test_many_hosts_at_once_make_one_authority(task):
     results, _said = task(options, "--forks", "8", hosts=hosts)
     assert sum(bool(one["controller_files"]) for one in results) == 1
     assert len({leaf["issuer"] for one in results for leaf in one["leaves"]}) == 1
+
+
+@pytest.mark.parametrize("pending", [b"", b"damaged", "key"])
+def test_a_key_that_a_killed_run_left_is_used_or_replaced(task, pending):
+    directory = task.work / "clients/alice"
+    directory.mkdir(parents=True)
+    left = leaves.key_pem(leaves.make_key("ecdsa-p256")) if pending == "key" else pending
+    (directory / "key.pem.new").write_bytes(left)
+    (made,), _said = task(CLIENTS)
+    assert made["changed"], made
+    assert not (directory / "key.pem.new").exists()
+    assert ((directory / "key.pem").read_bytes() == left) == (pending == "key")
+
+
+def test_a_second_operator_locks_nobody_out(task):
+    """Another authority, or none yet: nothing is made, nothing written, and the way out named."""
+    task(CLIENTS)
+    before = tree(task.work)
+    other = {**CLIENTS, "authority": str(task.work / "other")}
+    (predicted,), _said = task(other, "--check")
+    (refused,), _said = task(other)
+    for result in (predicted, refused):
+        assert result["failed"]
+        assert "dockerd_tls_replace_authority" in result["msg"]
+        assert "there is none yet" in result["msg"]
+    assert tree(task.work) == before
+    elsewhere = {**other, "directory": str(task.work / "elsewhere")}
+    (made, again), _said = task([elsewhere, other])
+    assert made["changed"]
+    assert "dockerd_tls_replace_authority" in again["msg"]
+    assert {path: data for path, data in tree(task.work).items() if path in before} == before
+    (replaced, settled), _said = task([{**other, "replace_authority": True}, other])
+    assert replaced["changed"]
+    assert not settled["changed"], settled
 
 
 BAD_INPUT = [
