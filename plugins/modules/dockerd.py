@@ -16,7 +16,11 @@ description:
     and by C(dockerd --validate) where the engine has it, and nothing is touched when it would
     not start. When the daemon does not come back as wanted, the former state is restored byte
     for byte, and the daemon's own words are in the error. A run that was killed is rolled back
-    by the next."
+    by the next, and after a loss of power by the boot."
+  - "Whatever was written when a run is cut off, dockerd starts with it and serves TCP to nobody
+    without verification. A drop-in of C(docker.service) looks before each start: where daemon.json
+    does not demand verified clients, C(docker-tls.socket) is closed. A file that somebody else
+    changes during the run is left as it is, and the task fails."
   - Containers that run survive. Where the daemon lacks C(live-restore), it is added and
     reloaded before anything restarts; where that cannot be, the task refuses.
   - "With O(user) all of that is about the rootless daemon of that user: its files are below the
