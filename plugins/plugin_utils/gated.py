@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
@@ -54,8 +54,10 @@ class Gated(ActionBase):
                 task_vars=task_vars,
             )
         except AnsibleConnectionFailure as error:
-            # With exit status 255 a host has its own words in here.
+            # With exit status 255 a host has its own words in here, and without pipelining others.
             raise AnsibleConnectionFailure(answers.one_line(error)) from None
+        except AnsibleError as error:
+            raise AnsibleActionFail(answers.one_line(error)) from None
 
     def _parse_returned_data(self, res, *_profile):
         """In the place of Ansible's own, which shows what it cannot parse and obeys markers."""

@@ -75,13 +75,17 @@ def place(other, directory: str, certificate: bytes, key: bytes) -> str:
     return directory
 
 
-@pytest.fixture
-def authority(inventory) -> tuple:
-    """The true client authority: its name and its key."""
-    directory = Path(inventory).parent / "dockerd-authority" / "clients"
+def key_of(inventory: str, purpose: str) -> tuple:
+    directory = Path(inventory).parent / "dockerd-authority" / purpose
     certificate = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
     key = serialization.load_pem_private_key((directory / "ca-key.pem").read_bytes(), None)
     return certificate.subject, key
+
+
+@pytest.fixture
+def authority(inventory) -> tuple:
+    """The true client authority: its name and its key."""
+    return key_of(inventory, "clients")
 
 
 def test_client_leaf_works(other, address):
@@ -109,6 +113,14 @@ def test_foreign_leaf_is_refused(other, address, authority):
 def test_server_leaf_as_client_is_refused(other, address):
     mine = credentials("/etc/docker/tls", "server-cert.pem", "server-key.pem")
     answer = ping(other, address, *mine)
+    assert answer.rc != 0
+    assert "alert" in answer.stderr
+
+
+def test_client_of_the_server_authority_is_refused(other, address, inventory):
+    """Whoever holds the authority that signs daemons drives none."""
+    directory = place(other, "/var/tmp/stolen", *issue(*key_of(inventory, "servers"), 1))
+    answer = ping(other, address, *credentials(directory))
     assert answer.rc != 0
     assert "alert" in answer.stderr
 

@@ -103,6 +103,7 @@ class Story:
             "dockerd_tls_authority_passphrase": passphrase,
             "dockerd_tls_authority_directory": str(self.authority),
             "dockerd_tls_client_directory": str(self.authority / "people"),
+            "dockerd_tls_replace_authority": True,
         }
         path.write_text(json.dumps(content))
         path.chmod(0o600)
