@@ -255,7 +255,7 @@ def _activate(plan: Plan, host: Host, timeout: float) -> None:
         expected = {file.path: file.after for file in plan.files}
         path = plan.candidate.told.config_path
         expected.setdefault(path, host.read(path) if host.stat(path) else None)
-        restart(instance, host, does, plan.remake, timeout, {} if instance.rootless else expected)
+        restart(instance, host, does, plan.remake, timeout, expected)
 
 
 def _await_reload(plan: Plan, host: Host) -> None:
