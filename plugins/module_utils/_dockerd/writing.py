@@ -59,29 +59,35 @@ def lay(
     guards = [one for one in changes if one.wanted.path in instance.safety]
     listener = [one for one in changes if one.wanted.path == instance.tls_socket_path]
     told = [one for one in changes if one.wanted.path == journal.config_path]
-    rest = [one for one in changes if one not in (*guards, *listener, *told)]
-    opens = [one for one in listener if one.wanted.data is not None]
-    closes = [one for one in listener if one.wanted.data is None]
-    if writer.all([one for one in guards if one.wanted.data is not None]):
+    command = [one for one in changes if one.wanted.path == instance.command_dropin]
+    rest = [one for one in changes if one not in (*guards, *listener, *told, *command)]
+    comes, goes = _parted(guards)
+    opens, closes = _parted(listener)
+    if writer.all(comes):
         reload_units()
     unread = writer.all(closes)
-    closed = not writer.failures
-    if closed:
-        for change in told:
-            writer.make_way(change, flags)
-    unread |= writer.all(rest)
+    # Each of the next three may only be as it shall be where the one before it is.
+    closed = writer.done(closes)
+    clear = closed and all(writer.make_way(change, flags) for change in told)
+    unread |= writer.all([*command, *rest] if clear else rest)
     if unread:
         reload_units()
     if closes:
         stop_tls()
-    if closed:
+    if clear and writer.done(command):
         writer.all(told)
-    unread = not writer.failures and writer.all(opens)
+    unread = writer.done([*comes, *told]) and writer.all(opens)
     if closed:
-        unread |= writer.all([one for one in guards if one.wanted.data is None])
+        unread |= writer.all(goes)
     if unread:
         reload_units()
     return writer.failures
+
+
+def _parted(changes: list[Change]) -> tuple[list[Change], list[Change]]:
+    """The files that shall be there, and those that shall not."""
+    there = [one for one in changes if one.wanted.data is not None]
+    return there, [one for one in changes if one.wanted.data is None]
 
 
 class _Writer:
@@ -111,28 +117,43 @@ class _Writer:
                 host.write(wanted.path, wanted.data, wanted.mode, *owner, change.expected)
             change.expected = wanted.data
         except HostError as error:
-            if not self._go_on:
-                raise
-            self.failures.append(error)
+            self._fail(error)
             return False
         return True
 
-    def make_way(self, change: Change, flags: list[str]) -> None:
-        """Take out of daemon.json what the command line is about to give."""
+    def done(self, changes: list[Change]) -> bool:
+        """Whether these files are as they shall be."""
         try:
-            now = self._host.read(change.wanted.path)
-            data = json.loads(now)
+            return all(same(self._host, change.wanted) for change in changes)
+        except HostError as error:
+            self._fail(error)
+            return False
+
+    def _fail(self, error: HostError) -> None:
+        if not self._go_on:
+            raise error
+        self.failures.append(error)
+
+    def make_way(self, change: Change, flags: list[str]) -> bool:
+        """Take out of daemon.json what the command line is about to give; whether it is out."""
+        path = change.wanted.path
+        try:
+            data, status = json.loads(self._host.read(path)), self._host.stat(path)
             fewer = {name: value for name, value in data.items() if name not in flags}
-        except (FileNotFoundError, HostError, ValueError, AttributeError, RecursionError):
-            return
-        status = self._host.stat(change.wanted.path)
+        except HostError as error:
+            self._fail(error)
+            return False
+        except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+            return True
         if len(fewer) == len(data) or not status:
-            return
+            return True
         text = (json.dumps(fewer, indent=4) + "\n").encode()
-        entry = Entry(change.wanted.path, text, status.mode, status.uid, status.gid)
+        entry = Entry(path, text, status.mode, status.uid, status.gid)
         way = Change(entry, change.expected)
-        if self.put(way):
-            change.expected = way.expected
+        if not self.put(way):
+            return False
+        change.expected = way.expected
+        return True
 
 
 def same(host: Host, wanted: Entry) -> bool:
