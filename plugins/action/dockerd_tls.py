@@ -69,7 +69,7 @@ class ActionModule(Gated):
             return self._execute(options, {}, task_vars)
         address = self._templar.template(task_vars.get("ansible_host"))
         known = [str(name) for name in (task_vars["inventory_hostname"], address) if name]
-        told = {"controller_time": now.timestamp(), "names": known}
+        told = {"names": known}
         for name in ("authority", "server_authority", "client_authority"):
             options[name] = options[name] and self._loader.path_dwim(options[name])
         kind = _Ours if options["provider"] == "authority" else _Outside
@@ -143,7 +143,9 @@ class ActionModule(Gated):
         # As written: a ~ in it is the host's, not the controller's.
         paths = ("directory", "certificate", "key", "trust")
         arguments.update({name: self._task.args[name] for name in paths if name in self._task.args})
-        return self.ask({**arguments, "exchange": told}, task_vars)
+        # At each trip, because what came before it may have taken long.
+        clock = {"controller_time": datetime.now(timezone.utc).timestamp()}
+        return self.ask({**arguments, "exchange": {**clock, **told}}, task_vars)
 
 
 def _validated(options: dict, name: str) -> dict:
