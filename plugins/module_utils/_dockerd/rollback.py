@@ -22,7 +22,7 @@ from .activation import (
     systemctl,
 )
 from .drift import RELOAD, gaps, socket_gaps
-from .errors import HostError
+from .errors import HostError, Overtaken
 from .host import Host
 from .instance import Instance
 from .journal import Entry, Journal, forget
@@ -62,10 +62,11 @@ def restore(instance: Instance, host: Host, journal: Journal, timeout: float) ->
     for attempt in range(1, ATTEMPTS + 1):
         changes, foreign = put_back(host, journal)
         restored.foreign = ["%s was changed by somebody else, and stays" % one for one in foreign]
+        one = _Rollback(instance, host, journal, changes, timeout)
         try:
-            restored.lost = _Rollback(instance, host, journal, changes, timeout).carry_out()
+            restored.lost = one.carry_out()
         except HostError:
-            overtaken = put_back(host, journal)[1] != foreign
+            overtaken = not one.give_back() or put_back(host, journal)[1] != foreign
             if attempt == ATTEMPTS or not (overtaken or journal.config_path in foreign):
                 raise
             if not overtaken:
@@ -115,16 +116,23 @@ class _Rollback:
         self.failures: list[HostError] = []
 
     def _foreign(self, path: str) -> Change | None:
-        """daemon.json as somebody else wrote it, which stays, or as no run of ours touches it."""
+        """daemon.json as somebody else wrote it, which stays."""
         status = self.host.stat(path)
         if not status:
             return None
         data = self.host.read(path)
-        return Change(Entry(path, data, status.mode, status.uid, status.gid), data)
+        return Change(Entry(path, data, status.mode, status.uid, status.gid), data, foreign=True)
+
+    def give_back(self) -> bool:
+        """Leave a file of somebody else as it was found; whether nobody wrote to it since."""
+        if self.told and self.told.foreign:
+            self._lay(live_restore=None)
+        return not any(isinstance(failure, Overtaken) for failure in self.failures)
 
     def carry_out(self) -> list[str]:
         """Restore all of it. Returns the names of the containers that were lost."""
         instance, host, journal, lost = self.instance, self.host, self.journal, []
+        self._reload_units()  # a run that was cut off may have written some and not come to that
         keeps = self._keeps_containers()
         # systemd may start the daemon again at any moment, and one that starts without
         # live-restore stops the containers that it finds; so the former file comes last.
@@ -141,7 +149,7 @@ class _Rollback:
             self._leave()
         if journal.enable:
             systemctl(instance, host, "disable", instance.service, check=False)
-        self._lay(live_restore=None)
+        self._lay(live_restore=None, last=True)
         # Only now: systemd makes the socket anew where it was down, and nothing here may keep the
         # daemon from starting.
         if journal.members:
@@ -167,16 +175,23 @@ class _Rollback:
             return False
         return told.get("live-restore") is not True
 
-    def _lay(self, live_restore: bool | None) -> None:
-        """Write the files, daemon.json with another live-restore than it ends with."""
+    def _lay(self, live_restore: bool | None, last: bool = False) -> None:
+        """Write the files, daemon.json with another live-restore than it ends with.
+
+        What guards and recovers goes with the ``last`` of these only.
+        """
         instance, host, told = self.instance, self.host, self.told
-        changes = list(self.others)
+        changes = [
+            change
+            for change in self.others
+            if last or change.wanted.data is not None or change.wanted.path not in instance.safety
+        ]
         if told:
             data = told.wanted.data
             if live_restore is not None:
                 former = config.parse(data or b"").data
                 data = config.render({**former, "live-restore": live_restore})
-            step = Change(replace(told.wanted, data=data), told.expected)
+            step = replace(told, wanted=replace(told.wanted, data=data))
             changes.append(step)
         self.failures = lay(
             *(instance, host, self.journal, changes, self.journal.flags),

@@ -155,8 +155,8 @@ def _keep(plan: Plan, host: Host) -> Journal:
     )
     paths = [change.path for change in plan.files]
     paths += [instance.manifest_path, instance.spare_path]
-    if plan.keeper is not None and told.config_path not in paths:
-        paths.append(told.config_path)
+    if told.config_path not in paths:
+        paths.append(told.config_path)  # where live-restore comes first, and goes last
     return journal.keep(instance, host, kept, paths)
 
 

@@ -30,11 +30,13 @@ from .journal import Entry, Journal, announce
 class Change:
     """One file as it shall be.
 
-    ``expected`` are the bytes that it replaces, and once it is written its own.
+    ``expected`` are the bytes that it replaces, and once it is written its own. A ``foreign`` file
+    is somebody else's: whatever is written of it, it never becomes ours to replace.
     """
 
     wanted: Entry
     expected: object = ANYTHING
+    foreign: bool = False
 
 
 def lay(
@@ -68,7 +70,7 @@ def lay(
     unread = writer.all(closes)
     # Each of the next three may only be as it shall be where the one before it is.
     closed = writer.done(closes)
-    clear = closed and all(writer.make_way(change, flags) for change in told)
+    clear = closed and all(one.foreign or writer.make_way(one, flags) for one in told)
     unread |= writer.all([*command, *rest] if clear else rest)
     if unread:
         reload_units()
@@ -78,7 +80,7 @@ def lay(
         writer.all(told)
     unread = writer.done([*comes, *told]) and writer.all(opens)
     if closed:
-        unread |= writer.all(goes)
+        unread |= writer.all(goes[::-1])  # none goes before what calls it
     if unread:
         reload_units()
     return writer.failures
@@ -109,7 +111,8 @@ class _Writer:
         try:
             if same(host, wanted):
                 return False
-            announce(self._instance, host, self._journal, wanted.path, wanted.data)
+            if not change.foreign:
+                announce(self._instance, host, self._journal, wanted.path, wanted.data)
             if wanted.data is None:
                 host.remove(wanted.path, change.expected)
             else:
