@@ -31,7 +31,7 @@ SEED ?= 1
 CASES ?= 5000
 STARTS ?= 300
 
-.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios bench differential dist venv clean
+.PHONY: help harden lab lab-down test test-all lint sanity unit scenarios bench differential faults dist venv clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ scenarios: venv ## Every Molecule scenario, on the lab
 
 differential: venv ## Compare our answer to "does it start" with dockerd itself (SEED= CASES= STARTS=)
 	python tests/differential/differential.py --seed $(SEED) --cases $(CASES) --starts $(STARTS)
+
+faults: venv ## Strike at every change that a run makes to real hosts (FAULTS_SITUATIONS= FAULTS_STRIKES= FAULTS_EVENTS= FAULTS_LIMIT= SEED=)
+	python tests/faults/faults.py
 
 bench: lab dist/dockerd-validate ## What a judgement of a host costs, beside docker-bench-security (DOCKER_BENCH=path or URL)
 	@test -d $(peer) || git clone --quiet $(DOCKER_BENCH) $(peer) \
