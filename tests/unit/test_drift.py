@@ -214,3 +214,82 @@ def test_an_old_engine_does_not_show_what_it_has(host):
     host.put(CONFIG, {"no-new-privileges": True})
     seen = replace(running(host, info={"LoggingDriver": "json-file"}), told=host.told("20.10.24"))
     assert "no-new-privileges" not in drift.unapplied(seen)
+
+
+# -- a daemon that is silent, and sockets without a listener
+
+
+def test_a_silent_daemon_is_a_gap(host):
+    (gap,) = drift.gaps(running(host, answers=False, problem="timed out"))
+    assert gap == drift.Gap("dockerd does not answer (timed out)", RESTART)
+    (gap,) = drift.gaps(running(host, answers=False))
+    assert gap.what == "dockerd does not answer (no reason)"
+
+
+@pytest.mark.parametrize("changes", [{"inode": None}, {"refused": True}])
+def test_a_unix_socket_at_which_nobody_listens(host, changes):
+    (gap,) = drift.gaps(running(host, **changes))
+    assert gap == drift.Gap("nobody listens at /run/docker.sock", RESTART_UNIX)
+
+
+def test_a_unix_socket_of_a_daemon_that_is_down_is_made_with_it(host):
+    units = {"docker.socket": ACTIVE}
+    assert needs(running(host, inode=None, units=units)) == [RESTART]
+
+
+@pytest.mark.parametrize("paths", [{}, {"/run/docker.sock": {9}}, {"/run/other.sock": {1}}])
+def test_a_unix_socket_that_systemd_let_go_of(host, paths):
+    (gap,) = drift.gaps(running(host, paths=paths))
+    assert gap == drift.Gap("docker.socket is active without a listener", RESTART_UNIX)
+
+
+@pytest.mark.parametrize("path", ["/run/docker.sock", "/var/run/docker.sock"])
+def test_a_unix_socket_goes_by_either_name(host, path):
+    assert needs(running(host, paths={path: {1}})) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    [
+        ("0.0.0.0:2376", [("0.0.0.0", 2376)]),
+        ("0.0.0.0:2376", [("::", 2376)]),
+        ("[::]:2376", [("::", 2376)]),
+        ("2376", [("::", 2376)]),
+        ("2376", [("0.0.0.0", 2376)]),
+        ("192.0.2.1:2376", [("192.0.2.1", 2376)]),
+        ("[2001:DB8:0::1]:2376", [("2001:db8::1", 2376)]),
+        ("[fe80::1%eth0]:2376", [("fe80::1", 2376)]),
+    ],
+)
+def test_a_tcp_listener_is_known_by_its_address(host, value, bound):
+    host.put(TLS_SOCKET, "[Socket]\nListenStream=%s\n" % value)
+    assert needs(running(host, bound={place: {2} for place in bound})) == []
+    for other in ({}, {("192.0.2.9", 2376): {2}}, {(bound[0][0], 2377): {2}}):
+        (gap,) = drift.gaps(running(host, bound=other))
+        assert gap == drift.Gap("docker-tls.socket does not listen at %s" % value, RESTART_TLS)
+
+
+@pytest.mark.parametrize("holders", [{"manager": {1}}, {"descriptors": {1}}])
+def test_a_tcp_listener_is_held_by_both_systemd_and_dockerd(host, holders):
+    host.put(TLS_SOCKET, "[Socket]\nListenStream=2376\n")
+    assert needs(running(host, **holders)) == [RESTART_TLS]
+
+
+def test_one_of_two_listeners_that_is_gone_is_named(host):
+    host.put(TLS_SOCKET, "[Socket]\nListenStream=192.0.2.1:2376\nListenStream=10.9.9.9:2376\n")
+    (gap,) = drift.gaps(running(host, bound={("192.0.2.1", 2376): {2}}))
+    assert gap.what == "docker-tls.socket does not listen at 10.9.9.9:2376"
+
+
+def test_what_nobody_may_see_is_no_gap(host):
+    """In a container of its own, as in some tests, the descriptors of process 1 are hidden."""
+    host.put(TLS_SOCKET, "[Socket]\nListenStream=2376\n")
+    assert needs(running(host, manager=set(), bound={}, paths={})) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["vsock:2:1234", "localhost:2376", "@abstract", "/run/x", "0", "x"]
+)
+def test_an_address_that_is_none_is_no_traceback(host, value):
+    host.put(TLS_SOCKET, "[Socket]\nListenStream=%s\n" % value)
+    assert needs(running(host)) == []

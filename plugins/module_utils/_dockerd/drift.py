@@ -127,11 +127,18 @@ def socket_gaps(snapshot: Snapshot) -> list[Gap]:
 
 
 def _places(value: str) -> list[tuple[str, int]]:
-    """Where a ListenStream= address is bound; with a wildcard in either family."""
+    """Where a ListenStream= address is bound; with a wildcard in either family.
+
+    Nowhere that is known, where it is no address and port.
+    """
     listener = activated(value, "")
+    try:
+        # The kernel's tables have no scope, systemd.socket(5) has.
+        address = ipaddress.ip_address(listener.host.partition("%")[0])
+    except ValueError:
+        return []
     if not listener.port:
         return []
-    address = ipaddress.ip_address(listener.host)
     hosts = ["0.0.0.0", "::"] if address.is_unspecified else [str(address)]
     return [(host, listener.port) for host in hosts]
 
