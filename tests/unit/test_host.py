@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from _dockerd import host as module
-from _dockerd.errors import HostError
+from _dockerd.errors import HostError, Overtaken
 from _dockerd.host import LINKS_LIMIT, Candidate, Host, User
 from _dockerd.instance import rootless
+from conftest import Directory
 
 ME = (os.geteuid(), os.getegid())
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -528,3 +530,173 @@ def test_our_own_state_is_not_the_users(monkeypatch, shared):
     ):
         with pytest.raises((HostError, FileNotFoundError)):
             seen.read(path)
+
+
+# -- written by others meanwhile
+
+
+@pytest.mark.parametrize("now", [None, b"", b"read", b"theirs"])
+@pytest.mark.parametrize("expected", [None, b"", b"read"])
+@pytest.mark.parametrize("change", ["write", "remove"])
+def test_a_file_is_changed_only_where_it_is_as_it_was_read(empty, now, expected, change):
+    if now is not None:
+        empty.put("/etc/file", now)
+
+    def do():
+        if change == "write":
+            empty.write("/etc/file", b"new", 0o644, *ME, expected)
+        else:
+            empty.remove("/etc/file", expected)
+
+    if now == expected:
+        do()
+        assert empty.optional("/etc/file") == (b"new" if change == "write" else None)
+    else:
+        with pytest.raises(Overtaken, match="/etc/file was changed by somebody else meanwhile"):
+            do()
+        assert empty.optional("/etc/file") == now
+        assert [name for name in empty.list("/etc") if name.startswith(".")] == []
+
+
+def test_what_a_link_points_to_is_compared(empty):
+    empty.put("/srv/real", "read")
+    os.makedirs(empty.real("/etc"))
+    os.symlink("/srv/real", empty.root + "/etc/file")
+    with pytest.raises(Overtaken):
+        empty.write("/etc/file", b"new", 0o644, *ME, b"other")
+    empty.write("/etc/file", b"new", 0o644, *ME, b"read")
+    assert empty.text("/srv/real") == "new"
+
+
+def test_a_fifo_that_came_meanwhile_keeps_nobody_waiting(empty):
+    os.makedirs(empty.real("/etc"))
+    os.mkfifo(empty.real("/etc/file"))
+    with pytest.raises(HostError, match="no regular file"):
+        empty.remove("/etc/file", b"read")
+    assert empty.list("/etc") == ["file"]
+
+
+def test_what_a_killed_run_left_half_written_goes(empty):
+    draft = "/etc/" + module.DRAFT % "file"
+    empty.put(draft, "half")
+    empty.write("/etc/file", b"new", 0o644, *ME)
+    assert empty.list("/etc") == ["file"]
+    empty.put(draft, "half")
+    empty.tidy("/etc/file")
+    empty.tidy("/etc/file")
+    assert empty.list("/etc") == ["file"]
+
+
+def test_a_directory_of_dropins_goes_with_the_last_and_no_other_directory(empty):
+    for path in ("/etc/docker/daemon.json", "/etc/docker.socket.d/a", "/etc/docker.socket.d/b"):
+        empty.put(path, "")
+    empty.remove("/etc/docker/daemon.json")
+    empty.remove("/etc/docker.socket.d/a")
+    assert empty.list("/etc") == ["docker", "docker.socket.d"]
+    empty.remove("/etc/docker.socket.d/b")
+    assert empty.list("/etc") == ["docker"]
+
+
+def test_a_lock_that_somebody_holds_is_waited_for_or_not(empty):
+    with empty.locked("/lock"), pytest.raises(HostError, match="/lock is held by another run"):
+        with empty.locked("/lock", wait=False):
+            pass
+    with empty.locked("/lock", wait=False):
+        pass
+
+
+# -- what keeps a file from being written
+
+
+ROOM = 1024 * 1024
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """``mounted(options)``: a file system of its own, as a host."""
+    places = []
+
+    def mount(options):
+        place = tmp_path / str(len(places))
+        place.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+        if os.geteuid() or subprocess.run(words, check=False).returncode:
+            pytest.skip("needs root with the right to mount")
+        places.append(place)
+        return Directory(str(place))
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_nothing_stands_in_the_way(empty):
+    empty.put("/etc/file", "")
+    for path in ("/etc/file", "/etc/other", "/etc/a/b/c", "/", "relative", ""):
+        assert empty.obstacle(path, ROOM) == ""
+    for path in ("relative/path", "/a\0b", ""):
+        assert Host().obstacle(path, 0) == ""
+
+
+def test_a_full_file_system(mounted):
+    host = mounted("size=512k")
+    assert host.obstacle("/file", ROOM) == "has 512 KiB left, and 1024 are needed"
+    assert host.obstacle("/file", ROOM // 4) == ""
+
+
+def test_a_file_system_without_an_inode_left(mounted):
+    host = mounted("size=8m,nr_inodes=3")
+    assert host.obstacle("/file", ROOM) == ""
+    host.put("/one", "")
+    host.put("/two", "")
+    assert host.obstacle("/three", ROOM) == "has no inode left for a new file"
+    with pytest.raises(HostError, match="No space left"):
+        host.write("/three", b"", 0o644)
+
+
+def test_a_file_system_that_is_read_only(mounted):
+    host = mounted("size=8m,ro")
+    assert host.obstacle("/file", ROOM) == "is on a file system that is mounted read-only"
+    with pytest.raises(HostError, match="Read-only file system"):
+        host.write("/file", b"", 0o644)
+
+
+def test_a_file_system_that_does_not_count_inodes(empty, monkeypatch):
+    counted = os.statvfs(empty.root)
+
+    class Uncounted:
+        f_bfree, f_frsize, f_flag, f_files, f_ffree = counted.f_bfree, counted.f_frsize, 0, 0, 0
+
+    monkeypatch.setattr(module.os, "statvfs", lambda path: Uncounted)
+    assert empty.obstacle("/file", 0) == ""
+
+
+@pytest.mark.parametrize("flag", ["i", "a"])
+@pytest.mark.parametrize(
+    ("frozen", "path", "stuck"),
+    [
+        ("/etc/file", "/etc/file", True),
+        ("/etc", "/etc/file", True),
+        ("/etc", "/etc/new", True),
+        ("/etc", "/etc/new/deep", True),
+        ("/etc", "/etc/made/file", False),
+        ("/etc", "/etc/made/new", False),
+        ("/etc", "/etc/made", False),
+    ],
+)
+def test_what_nobody_may_change(empty, frozen, path, stuck, flag):
+    """That of / on a system by ostree stands in nobody's way below /etc."""
+    empty.put("/etc/file", "")
+    empty.put("/etc/made/file", "")
+    done = subprocess.run(
+        ["chattr", "+" + flag, empty.real(frozen)], stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        pytest.skip("this file system has no such flag: %s" % done.stderr.decode().strip())
+    try:
+        found = empty.obstacle(path, ROOM)
+        assert found == ("cannot be changed: %s is immutable, chattr(1)" % frozen if stuck else "")
+        if not stuck and path != "/etc/made":
+            empty.write(path, b"new", 0o644, *ME)
+    finally:
+        subprocess.run(["chattr", "-" + flag, empty.real(frozen)], check=True)

@@ -512,10 +512,10 @@ class Host:
     @_with_rights
     def obstacle(self, path: str, room: int) -> str:
         """What would keep root from writing ``room`` bytes to a file; empty where nothing does."""
-        places = [path]
-        while not os.path.exists(self.real(places[-1])):
-            places.append(posixpath.dirname(places[-1]))
-        status = os.statvfs(self.real(places[-1]))
+        path = there = posixpath.join("/", path)
+        while not os.path.exists(self.real(there)):
+            there = posixpath.dirname(there)
+        status = os.statvfs(self.real(there))
         left = status.f_bfree * status.f_frsize
         if status.f_flag & os.ST_RDONLY:
             return "is on a file system that is mounted read-only"
@@ -523,7 +523,10 @@ class Host:
             return "has %d KiB left, and %d are needed" % (left // 1024, room // 1024)
         if status.f_files and not status.f_ffree:  # some file systems do not count them
             return "has no inode left for a new file"
-        for place in dict.fromkeys([places[-1], posixpath.dirname(places[-1])]):
+        # A file is replaced by a rename in its directory; that one's own directory need not change.
+        # Of a system by ostree, / is immutable.
+        whole = os.path.isdir(self.real(there))
+        for place in [there] if whole else [there, posixpath.dirname(there)]:
             if self._immutable(place):
                 return "cannot be changed: %s is immutable, chattr(1)" % place
         return ""
@@ -582,7 +585,7 @@ class Host:
                 file.flush()
                 os.fsync(file.fileno())
             if expected is not ANYTHING:
-                self._compare(path, target, expected)
+                self._compare(path, expected)
             os.rename(temporary, target)
             made = False
             _sync(os.path.dirname(target))
@@ -595,11 +598,9 @@ class Host:
                 with suppress(OSError):
                     os.unlink(temporary)
 
-    @staticmethod
-    def _compare(path: str, target: str, expected: object) -> None:
+    def _compare(self, path: str, expected: object) -> None:
         try:
-            with open(target, "rb") as file:
-                now = file.read(READ_LIMIT + 1)
+            now = self.read(path)
         except FileNotFoundError:
             now = None
         if now != expected:
@@ -674,7 +675,7 @@ class Host:
         """
         try:
             if expected is not ANYTHING:
-                self._compare(path, self.real(path), expected)
+                self._compare(path, expected)
             os.unlink(self.real(path))
             _sync(os.path.dirname(self.real(path)))
             parent = posixpath.dirname(path)

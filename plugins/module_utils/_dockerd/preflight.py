@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from . import config
 from .controls import CONTROLS
+from .does import data_root
 from .errors import Refused
 from .findings import FAILED, Control, judge, redact
 from .host import Host
@@ -52,7 +53,7 @@ def _obstacles(plan: Plan, host: Host) -> list[str]:
     """Places that cannot be written: by us, by a daemon that starts, or to put all back."""
     does, instance = plan.snapshot.does, plan.snapshot.instance
     paths = [change.path for change in plan.files]
-    paths += [instance.state_directory, "/run", (does and does.info.get("DockerRootDir")) or "/"]
+    paths += [instance.state_directory, "/run", data_root(instance, plan.candidate.told, does)]
     if plan.keeper is not None:
         paths.append(plan.snapshot.told.config_path)
     found = [(path, host.obstacle(path, ROOM)) for path in dict.fromkeys(paths)]
