@@ -89,12 +89,11 @@ def announce(
     instance: Instance, host: Host, journal: Journal, path: str, data: bytes | None
 ) -> None:
     """Say what will be written, before it is."""
-    seen = journal.written.setdefault(path, set())
-    if digest(data) not in seen:
+    if digest(data) not in journal.written.get(path, ()):
         # On a line of its own, whatever became of the one before it.
         line = "\n%s\n" % json.dumps([path, digest(data)])
         host.append(instance.journal_directory + "/written", line.encode(), 0o600)
-        seen.add(digest(data))
+        journal.written.setdefault(path, set()).add(digest(data))
 
 
 def forget(instance: Instance, host: Host) -> None:
