@@ -89,6 +89,9 @@ class Machine(Directory):
     def resolve(self, path):
         return Directory(self.root).resolve(path)
 
+    def seen_by(self, user, ours=()):
+        return self
+
     def _look_up(self, *words):
         return Directory(self.root)._look_up(*words)
 
@@ -101,8 +104,8 @@ class Machine(Directory):
     def _counted(self, name, change):
         def counted(what, *rest, **more):
             self.asked.append(" ".join(what) if name == "run" else "%s %s" % (name, what))
-            if self.cut == len(self.asked):
-                raise Cut
+            if self.cut and self.cut <= len(self.asked):
+                raise Cut  # and again, whatever it does about that: it is dead
             if what in self.broken if isinstance(what, str) else False:
                 raise HostError("%s: Read-only file system" % what)
             return change(what, *rest, **more)

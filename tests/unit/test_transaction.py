@@ -1,177 +1,204 @@
 # Copyright: hardened.docker contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan carried out whole or not at all, on a host of a few rules."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 
 import pytest
-from _dockerd import transaction
-from _dockerd.does import Does, Process
-from _dockerd.errors import HostError
-from _dockerd.host import Stat
+from _dockerd import activation, journal, plan, probe, snapshot, transaction
+from _dockerd.errors import HostError, RolledBack
 from _dockerd.instance import Instance
+from _dockerd.journal import Journal
 from conftest import CONFIG
+from machine import Machine, killed_at
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to root")
 INSTANCE = Instance()
-DROPIN = INSTANCE.socket_dropin
+WANTED = plan.Desired(
+    {"icc": False, "live-restore": True}, socket_dropin="[Socket]\nSocketGroup=docker\n"
+)
 
 
 @pytest.fixture
-def planned(host):
-    """A plan with a file that changes, one that is new, one that goes, and one to reload."""
-    host.put(CONFIG, '{"mtu": 1400}', mode=0o640)
-    os.chown(host.real(CONFIG), 0, 998)
-    host.put(INSTANCE.service_dropin, "[Service]\n", mode=0o600)
-    made = host.plan({"icc": False}, socket_dropin="[Socket]\nSocketGroup=ci\n", members=["ci"])
-    made.snapshot.does = Does(
-        process=Process(1, 0.0, ["boot", 1, 1], []),
-        answers=True,
-        info={"LiveRestoreEnabled": True},
-        containers={"id": ("web", 42)},
-        inode=Stat("socket", 0o660, 0, 998, 0, 0.0, 1),
-    )
-    made.inode = (("root", "docker", 0o660), ("root", "ci", 0o660))
-    return made
+def host(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(snapshot, "read_does", lambda instance, host, told: host.does())
+    monkeypatch.setattr(activation, "ATTEMPTS", 0.2)
+    # What this machine lacks says nothing of the host of the test.
+    monkeypatch.setattr(transaction, "preflight", lambda *rest: None)
+    monkeypatch.setattr(transaction, "wrong", lambda *rest: [])
+    return Machine.made(tmp_path / "host", ["web", "db"])
 
 
-def state(host):
-    return {
-        path: (host.text(path), replace(host.stat(path), mtime=0, inode=0))
-        for path in (CONFIG, INSTANCE.service_dropin, DROPIN)
-        if host.stat(path)
-    }
+def run(host, **rest):
+    return transaction.carry_out(INSTANCE, host, WANTED, timeout=5, **rest)
 
 
-def test_the_former_state_is_kept_whole_and_for_root_only(host, planned):
-    transaction.keep(planned, host)
-    journal = transaction.read_journal(INSTANCE, host)
-    entries = {entry["path"]: entry for entry in journal.files}
-    assert set(entries) == {CONFIG, DROPIN, INSTANCE.service_dropin, INSTANCE.manifest_path}
-    kept = entries[CONFIG]
-    assert (kept["data"], kept["mode"], kept["gid"]) == (b'{"mtu": 1400}', 0o640, 998)
-    assert entries[DROPIN]["data"] is None
-    assert entries[INSTANCE.manifest_path]["data"] is None
-    assert journal.identity == ["boot", 1, 1]
-    assert journal.containers == {"id": ["web", 42]}
-    assert journal.members == ["ci", []]
-    assert tuple(journal.inode) == ("root", "docker", 0o660)
-    assert journal.active and journal.live_restore and not journal.by_flag
-    assert host.stat(INSTANCE.journal_directory).mode == 0o700
-    for name in host.list(INSTANCE.journal_directory):
-        assert host.stat("%s/%s" % (INSTANCE.journal_directory, name)).mode == 0o600
+def etc(host):
+    return {path: made for path, made in host.tree().items() if "/etc/" in path}
 
 
-@pytest.mark.parametrize("steps", range(4))
-def test_a_run_that_was_killed_after_any_write_is_put_back(host, planned, steps):
-    before = state(host)
-    transaction.keep(planned, host)
-    for change in planned.files[:steps]:
-        if change.after is None:
-            host.remove(change.path)
-        else:
-            host.write(change.path, change.after, change.mode)
-    assert (state(host) == before) == (steps == 0)
-    for entry in transaction.read_journal(INSTANCE, host).files:
-        transaction._put_back(host, entry)
-    assert state(host) == before
+def test_the_host_ends_as_wanted_and_the_second_run_changes_nothing(host):
+    outcome = run(host)
+    assert outcome.plan.changed
+    assert json.loads(host.text(CONFIG)) == WANTED.directives
+    assert host.process["live_restore"]
+    assert (host.killed, len(host.containers)) == ([], 2)
+    assert host.list(INSTANCE.state_directory) == [
+        "hardened-docker.pyz",
+        "manifest.json",
+        "manifest.spare.json",
+    ]
+    before = host.tree()
+    host.asked.clear()
+    assert not run(host).plan.changed
+    assert host.tree() == before
+    assert host.systemctl() == []
 
 
-def test_an_owner_alone_is_put_back_too(host, planned):
-    transaction.keep(planned, host)
-    os.chown(host.real(CONFIG), 1000, 1000)
-    for entry in transaction.read_journal(INSTANCE, host).files:
-        transaction._put_back(host, entry)
-    assert (host.stat(CONFIG).uid, host.stat(CONFIG).gid) == (0, 998)
+def test_the_manifest_and_its_spare_copy_are_the_same_and_say_which_run_it_was(host):
+    run(host)
+    manifest, spare = (host.text(path) for path in (INSTANCE.manifest_path, INSTANCE.spare_path))
+    assert manifest == spare
+    told = json.loads(manifest)
+    assert len(told["transaction"]) == 32
+    assert told["applied"]["identity"] == [host.boot, host.process["pid"], 1]
+    assert set(told["files"]) >= set(INSTANCE.safety)
 
 
-def test_what_was_not_touched_is_not_written_again(host, planned, monkeypatch):
-    """On a full disk nothing can be written, and nothing need be."""
-    transaction.keep(planned, host)
-    monkeypatch.setattr(host, "write", None)
-    for entry in transaction.read_journal(INSTANCE, host).files:
-        transaction._put_back(host, entry)
+def test_check_mode_writes_nothing_and_predicts_the_run(host):
+    before = host.tree()
+    predicted = run(host, check=True).plan
+    assert host.tree() == before
+    assert host.systemctl() == []
+    assert [one.path for one in run(host).plan.files] == [one.path for one in predicted.files]
 
 
-def test_a_draft_is_no_journal(host, planned, monkeypatch):
-    """Killed while it kept the former state: nothing was changed, nothing is put back."""
-
-    def killed(path, target):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(host, "rename", killed)
-        with pytest.raises(KeyboardInterrupt):
-            transaction.keep(planned, host)
-    assert transaction.read_journal(INSTANCE, host) is None
-    transaction.keep(planned, host)
-    assert transaction.read_journal(INSTANCE, host) is not None
-
-
-def test_a_journal_is_forgotten_in_one_step(host, planned, monkeypatch):
-    """Killed in the middle of the removal, the next run neither restores nor stumbles."""
-    transaction.keep(planned, host)
-    trees = []
-    with monkeypatch.context() as patch:
-        patch.setattr(host, "remove_tree", trees.append)
-        transaction.forget(INSTANCE, host)
-    assert len(trees) == 2
-    assert transaction.read_journal(INSTANCE, host) is None
-    transaction.keep(planned, host)
-    transaction.forget(INSTANCE, host)
-    assert host.list(INSTANCE.state_directory) == []
-
-
-@pytest.mark.parametrize("raw", ["", "{", "[]", "5", '{"files": [{}]}', '{"unknown": 1}'])
-def test_a_damaged_journal_is_an_error_with_a_way_out(host, raw):
-    host.put(INSTANCE.journal_directory + "/journal.json", raw)
-    with pytest.raises(HostError, match=r"is damaged .* put back by hand"):
-        transaction.read_journal(INSTANCE, host)
-
-
-def test_a_journal_without_its_files_is_no_absent_journal(host, planned):
-    transaction.keep(planned, host)
-    host.remove(INSTANCE.journal_directory + "/0")
-    with pytest.raises(HostError, match="transaction/0"):
-        transaction.read_journal(INSTANCE, host)
-
-
-def test_no_container_is_lost_to_a_reboot(host):
-    containers = {"id": ["web", 42]}
-    journal = transaction.Journal(identity=["another boot", 1, 1], containers=containers)
-    assert transaction.lost_containers(INSTANCE, host, journal) == []
+def test_live_restore_comes_before_all_else_that_a_daemon_reads(host):
+    run(host)
+    words = host.systemctl()
+    assert words.index("reload docker.service") < words.index("restart docker.service")
+    assert host.killed == []
 
 
 @pytest.mark.parametrize(
-    ("former", "by_flag", "live", "containers", "kept"),
-    [
-        (b'{"mtu": 1400}', False, False, {"id": ["web", 42]}, {"mtu": 1400, "live-restore": True}),
-        (None, False, False, {"id": ["web", 42]}, {"live-restore": True}),
-        (b"{}", True, False, {"id": ["web", 42]}, None),
-        (b"{}", False, True, {"id": ["web", 42]}, None),
-        (b"{}", False, False, {}, None),
-        (b"{", False, False, {"id": ["web", 42]}, None),
-    ],
+    "asked",
+    ["restart docker.service", "reset-failed docker.service docker.socket docker-tls.socket"],
 )
-def test_the_former_daemon_starts_with_live_restore(former, by_flag, live, containers, kept):
-    journal = transaction.Journal(
-        files=[{"path": CONFIG, "blob": None, "data": former}],
-        containers=containers,
-        live_restore=live,
-        by_flag=by_flag,
-        config_path=CONFIG,
-    )
-    found = transaction._with_live_restore(journal, True)
-    assert (found and json.loads(found["data"])) == kept
+def test_who_overtakes_a_run_is_named_and_kept(host, asked):
+    theirs = {"labels": ["theirs"], "live-restore": True}
+    host.meddle[asked] = lambda: host.put(CONFIG, theirs)
+    with pytest.raises(RolledBack, match="changed by somebody else, and stays"):
+        run(host)
+    assert json.loads(host.text(CONFIG)) == theirs
+    assert host.process
+    assert host.killed == []
+    assert journal.read(INSTANCE, host) is None
 
 
-def test_the_plan_of_check_mode_writes_nothing(host, planned):
-    """keep() is the first thing that writes; everything before it only reads."""
+def test_a_file_that_somebody_edits_as_the_run_begins_is_not_written_over(host, monkeypatch):
+    real = journal.keep
+
+    def keep(*rest):
+        kept = real(*rest)
+        host.put(CONFIG, '{"labels": ["theirs"]}')
+        return kept
+
+    monkeypatch.setattr(journal, "keep", keep)
+    with pytest.raises(RolledBack, match="changed by somebody else meanwhile"):
+        run(host)
+    assert json.loads(host.text(CONFIG)) == {"labels": ["theirs"]}
+    assert host.killed == []
+
+
+def test_a_file_that_somebody_changes_after_the_start_is_no_success(host, monkeypatch):
+    monkeypatch.setattr(transaction, "probe", lambda *rest: host.put(CONFIG, '{"debug": true}'))
+    with pytest.raises(RolledBack, match=r"daemon[.]json was changed by somebody else meanwhile"):
+        run(host)
+    assert json.loads(host.text(CONFIG)) == {"debug": True}
+
+
+def test_a_daemon_that_dies_before_the_commit_is_no_success(host, monkeypatch):
+    monkeypatch.setattr(transaction, "probe", lambda *rest: setattr(host, "process", None))
+    before = etc(host)
+    with pytest.raises(RolledBack, match="dockerd stopped answering"):
+        run(host)
+    assert host.process
+    assert etc(host) == before
+
+
+def test_what_failed_before_the_first_write_put_nothing_back(host, monkeypatch):
+    host.broken = {INSTANCE.journal_directory + "/written"}
+    with pytest.raises(RolledBack, match="did not hold, and nothing was changed"):
+        run(host)
+
+
+@pytest.mark.parametrize("stuck", [CONFIG, INSTANCE.guard_dropin, INSTANCE.spare_path])
+def test_a_file_that_cannot_be_written_puts_all_others_back(host, stuck):
+    before, host.broken = etc(host), {stuck}
+    with pytest.raises(RolledBack, match="%s: Read-only" % stuck):
+        run(host)
+    host.broken = set()
+    run_again = transaction.journal.read(INSTANCE, host)
+    if run_again is None:
+        assert etc(host) == before
+    assert host.killed == []
+    run(host)
+    assert json.loads(host.text(CONFIG)) == WANTED.directives
+
+
+def test_a_run_may_be_killed_at_any_step(host, tmp_path):
+    """The next one finishes, the one after that changes nothing, and no container is lost."""
+    for number in range(1, 200):
+        one = host.copied(tmp_path / str(number))
+        with killed_at(one, number) as hit:
+            run(one)
+        if not hit:
+            break
+        assert one.process
+        assert one.killed == []
+        run(one)
+        assert json.loads(one.text(CONFIG)) == WANTED.directives
+        assert not run(one).plan.changed
+        assert (one.killed, len(one.containers)) == ([], 2)
+        assert not [path for path in one.tree() if "hardened-new" in path or "draft" in path]
+    assert number > 30
+
+
+def test_check_mode_after_a_kill_predicts_what_the_run_will_do(host):
+    with killed_at(host, 30) as hit:
+        run(host)
+    assert hit
     before = host.tree()
-    host.plan({"icc": False})
+    predicted = run(host, check=True)
+    assert predicted.recovered
     assert host.tree() == before
-    assert host.stat(INSTANCE.state_directory) is None
+    assert {one.path for one in predicted.plan.files} >= {CONFIG, *INSTANCE.safety}
+
+
+def test_another_run_waits(host):
+    with host.locked(INSTANCE.lock_path):
+        with pytest.raises(HostError, match="held by another run"):
+            with host.locked(INSTANCE.lock_path, wait=False):
+                run(host)
+
+
+# -- the containers that ran
+
+
+def test_no_container_is_lost_to_a_reboot(host):
+    kept = Journal(identity=["another boot", 1, 1], containers={"gone": ["gone", 42]})
+    assert probe.lost_containers(INSTANCE, host, kept) == []
+    kept.identity = [host.boot, 1, 1]
+    assert probe.lost_containers(INSTANCE, host, kept) == ["gone"]
+
+
+def test_a_container_with_another_process_did_not_survive(host):
+    kept = Journal(containers={"id-web": ["web", 41], "id-db": ["db", 41]})
+    assert probe.lost_containers(INSTANCE, host, kept) == ["web"]
+    kept = Journal(given_up={"id-web": ["web", 41]})
+    assert probe.lost_containers(INSTANCE, host, kept, given_up=True) == []
