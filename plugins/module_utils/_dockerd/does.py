@@ -257,7 +257,8 @@ def _manager(host: Host, instance: Instance) -> int:
         return 1
     name = "user@%d.service" % instance.user.uid
     shown = host.run(["systemctl", "show", name, "--property=MainPID", "--value"], timeout=3)
-    return int(shown.out.strip() or 0) if shown.rc == 0 else 0
+    answer = shown.out.strip()
+    return int(answer) if answer.isdigit() else 0
 
 
 def _limits(host: Host, pid: int, rootless: bool, unit: dict) -> dict:

@@ -190,7 +190,7 @@ def test_a_boot_of_a_host_that_is_well_does_nothing(name, host, whole):
     shown = host.check_output(
         "systemctl show %s --property=ConditionResult,ExecMainStartTimestamp" % RECOVERY
     )
-    assert shown.split() == ["ConditionResult=no", "ExecMainStartTimestamp="]
+    assert set(shown.split()) == {"ConditionResult=no", "ExecMainStartTimestamp="}
     assert host.check_output("systemctl is-failed %s || true" % RECOVERY) == "inactive"
 
 
