@@ -90,7 +90,7 @@ def test_what_was_there_and_what_was_announced_is_ours_and_nothing_else(host, ke
 
 
 def test_a_write_is_announced_once_however_often_it_is_made(host, kept):
-    for _ in range(3):
+    for _time in range(3):
         journal.announce(INSTANCE, host, kept, CONFIG, b"{}")
     again = read(host)
     journal.announce(INSTANCE, host, again, CONFIG, b"{}")

@@ -151,7 +151,7 @@ def _check(journal: Journal) -> None:
     for entry in journal.files:
         if not isinstance(entry.path, str) or not entry.path.startswith("/"):
             raise ValueError("%r is no path" % (entry.path,))
-        if not all(type(value) is int for value in (entry.mode, entry.uid, entry.gid)):
+        if not all(isinstance(value, int) for value in (entry.mode, entry.uid, entry.gid)):
             raise ValueError("%s has no owner and mode" % entry.path)
     for several in (journal.flags, journal.identity or []):
         if not isinstance(several, list):
@@ -161,7 +161,7 @@ def _check(journal: Journal) -> None:
             raise TypeError("%r is no text" % (text,))
     for containers in (journal.containers, journal.given_up):
         for label, pid in containers.values():
-            if not isinstance(label, str) or type(pid) is not int:
+            if not isinstance(label, str) or not isinstance(pid, int):
                 raise ValueError("a container without name and process")
     if journal.inode is not None:
         user, group, mode = journal.inode
