@@ -108,7 +108,7 @@ def test_killed_between_write_and_restart(harden, host, former):
             "/run/killer",
             "until [ -e %s ]; do sleep 0.1; done;"
             " for process in /proc/[0-9]*; do"
-            " ls -l $process/fd 2>/dev/null | grep -q hardened-docker/system/lock"
+            " ls -l $process/fd 2>/dev/null | grep -q hardened-docker-system.lock"
             " && kill -9 ${process#/proc/}; done" % written,
         ),
     ):
@@ -120,7 +120,7 @@ def test_killed_between_write_and_restart(harden, host, former):
     host.check_output("rm %s" % generator)
     assert run.rc != 0
     assert host.file(written).exists
-    assert json.loads(host.check_output("cat /etc/docker/daemon.json"))["icc"] is False
+    assert json.loads(host.check_output("cat /etc/docker/daemon.json"))["live-restore"] is True
     assert host.file("/var/lib/hardened-docker/system/transaction/journal.json").exists
     assert host.check_output(PROCESS) == process
 

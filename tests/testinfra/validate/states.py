@@ -223,7 +223,7 @@ STATES = {
         told '{"tlsverify": null, "tlscacert": null, "tlscert": null, "tlskey": null}'
         told '{"no-new-privileges": null, "userland-proxy": null, "log-opts": null}'
         told '{"default-ulimits": null, "live-restore": null, "cgroup-parent": "/limited"}'
-        rm /etc/systemd/system/docker.service.d/hardened.conf
+        rm /etc/systemd/system/docker.service.d/hardened-guard.conf
         systemctl daemon-reload; systemctl stop docker-tls.socket docker.service docker.socket
         dropin docker.socket '[Socket]\nListenStream=2375\n'
         told '{"exec-opts": ["native.cgroupdriver=cgroupfs"]}'
