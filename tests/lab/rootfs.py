@@ -83,6 +83,7 @@ def _build(release: str, root: Path) -> None:
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *("env", f"TMPDIR={partial}/tmp", "mmdebstrap", "--quiet", "--mode=root"),
         "--variant=minbase",
+        '--aptopt=Acquire::Retries "5"',
         f"--include={','.join(PACKAGES + facts['packages'])}",
         f"--customize-hook={hook}",
         *facts["options"],

@@ -247,7 +247,7 @@ def test_a_swarm_node_hardens_and_rolls_back_without_live_restore(
         dockerd_allow_hidden_data=True,
     )
     assert broken.rc != 0
-    assert "was put back, but these containers did not survive: survivor. Cause" in broken.stdout
+    assert "was put back; but these containers did not survive: survivor. Cause" in broken.stdout
     assert host.check_output("systemctl show docker.service --property=MainPID") != process
     assert not host.file(CONFIG).exists
     assert host.check_output("docker info --format '{{.Swarm.LocalNodeState}}'") == "active"
