@@ -1,7 +1,8 @@
 # hardened.docker: `make harden` hardens, `make test` proves it. Nothing clever.
 
 SHELL := /bin/bash
-INVENTORY ?= .lab/inventory.yml
+lab_inventory := $(or $(LAB_DIR),.lab)/inventory.yml
+INVENTORY ?= $(lab_inventory)
 LAB_HOSTS ?= bookworm:1 trixie:1
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 
@@ -36,7 +37,7 @@ STARTS ?= 300
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-harden: venv $(if $(filter .lab/inventory.yml,$(INVENTORY)),lab) ## Harden the lab, or the fleet of INVENTORY=path; ARGS= goes to ansible-playbook
+harden: venv $(if $(filter $(lab_inventory),$(INVENTORY)),lab) ## Harden the lab, or the fleet of INVENTORY=path; ARGS= goes to ansible-playbook
 	ansible-playbook --inventory $(INVENTORY) playbooks/harden.yml $(ARGS)
 
 lab: venv ## Boot the throwaway hosts of LAB_HOSTS ("bookworm:1 trixie:1")
@@ -111,6 +112,7 @@ $(venv)/stamp: requirements-dev.txt
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update --quiet && apt-get install --yes --no-install-recommends $$package; \
 	else echo "$(PYTHON) cannot make virtual environments: install $$package" >&2; exit 1; fi
+	@test ! -L $(venv) || { echo "$(venv) is a link, and what it leads to would be emptied: remove the link" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(venv)
 	$(venv)/bin/pip install --quiet --requirement requirements-dev.txt
 	touch $@
