@@ -107,8 +107,8 @@ class Harden:
 
     playbook = Path(__file__).parents[2] / "playbooks" / "harden.yml"
 
-    def __init__(self, inventory: str, name: str) -> None:
-        self._command = ["ansible-playbook", "--inventory", inventory, "--limit", name]
+    def __init__(self, inventory: str, name: str, *arguments: str) -> None:
+        self._command = ["ansible-playbook", "--inventory", inventory, "--limit", name, *arguments]
 
     def start(self, *arguments: str, **variables: object) -> Running:
         """Start a run; the lab's own variables hold where none are given."""

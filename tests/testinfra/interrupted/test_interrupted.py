@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import Harden
 
 testinfra_hosts = ["ansible://docker_hosts"]
 
@@ -35,6 +36,12 @@ def meddler(host):
     """Whoever meddles is on the host."""
     text = shlex.quote(MEDDLE.read_text(encoding="utf-8"))
     host.check_output("printf %%s %s > /var/tmp/meddle.py" % text)
+
+
+@pytest.fixture
+def harden(name, inventory) -> Harden:
+    """Runs the role that is cut off and overtaken here."""
+    return Harden(inventory, name, "--tags", "dockerd")
 
 
 @pytest.fixture
