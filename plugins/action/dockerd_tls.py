@@ -15,7 +15,7 @@ from ..module_utils._dockerd import answers, authorities, certificates, leaves, 
 from ..module_utils._dockerd.errors import DockerdError, HostError, Refused
 from ..module_utils._dockerd.host import Host
 from ..modules.dockerd_tls import ARGUMENTS
-from ..plugin_utils.gated import OURS, Gated
+from ..plugin_utils.gated import Gated, claimed
 
 # What the module has no use for; the passphrase above all must not travel.
 CONTROLLER_ONLY = (
@@ -231,7 +231,7 @@ def _others(own: str, task_vars: dict) -> dict:
         about = task_vars["hostvars"][other]
         listed = about.get("dockerd_tls_server_sans")
         # Whoever sets our variables by facts is refused, and must not shut others out.
-        if any(str(one).startswith(OURS) for one in about.get("ansible_facts") or {}):
+        if claimed(about):
             listed = None
         called = [other, about.get("ansible_host"), *(listed if isinstance(listed, list) else [])]
         found.update({str(name): "which is of %s" % other for name in called if name})
@@ -362,7 +362,7 @@ class _Outside(_Signer):
             leaf_path = posixpath.join(self.directory, "leaves", place + ".pem")
             request = asked["request"].encode()
             if request:
-                authorities.check_handed_out(request, wanted[one])
+                request = authorities.handed_out(request, wanted[one])
             if authorities.hand_out(self.host, request_path, request, self.check):
                 self.files.append(request_path)
             answer, why = authorities.read_back(

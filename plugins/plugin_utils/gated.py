@@ -9,6 +9,7 @@ Private to the collection; it may change without notice.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -19,7 +20,9 @@ from ..module_utils._dockerd import answers
 from ..module_utils._dockerd.errors import DockerdError, Refused
 
 COLLECTION = "hardened.docker"
-OURS = "dockerd_"  # what the name of each variable of the roles begins with
+# What no fact may be called: the variables of our roles, and those of Ansible's own by which a host
+# and the place of the inventory are known. Facts are stronger than they (VariableManager.get_vars).
+NO_FACT = re.compile("dockerd_|inventory_|group_names$")
 
 
 class Gated(ActionBase):
@@ -82,17 +85,21 @@ def returned(module: str) -> dict:
     raise LookupError(path)
 
 
+def claimed(about: dict) -> list:
+    """The names among a host's facts that are none."""
+    return [str(name) for name in about.get("ansible_facts") or {} if NO_FACT.match(str(name))]
+
+
 def check_facts(task_vars: dict) -> None:
-    """Raises Refused where a variable of ours comes from the host.
+    """Raises Refused where a variable comes from the host that is not for it to set.
 
     Facts are stronger than inventory and defaults of roles (Ansible's order of precedence), and
     any module that ran before may have brought them.
     """
-    facts = task_vars.get("ansible_facts") or {}
-    found = sorted(answers.one_line(name) for name in facts if str(name).startswith(OURS))
+    found = sorted(map(answers.one_line, claimed(task_vars)))
     if found:
         raise Refused(
-            "This host's facts hold %s: variables of ours, which no host may set. Look at who "
+            "This host's facts hold %s: variables that no host may set. Look at who "
             "answers there. If a play of yours made it with set_fact, leave cacheable out; a cache "
             "of facts is emptied with ansible-playbook --flush-cache." % ", ".join(found[:5])
         )

@@ -374,7 +374,7 @@ def test_a_request_for_another_leaf_is_refused(host, lie):
     with pytest.raises(Refused, match="asked for were"):
         make(host).sign(request, leaf(), NOW)
     with pytest.raises(Refused, match="asked for were"):
-        authorities.check_handed_out(request, leaf())
+        authorities.handed_out(request, leaf())
 
 
 @pytest.mark.parametrize("lie", SURPLUS.values(), ids=SURPLUS)
@@ -386,15 +386,25 @@ def test_what_a_request_holds_besides_is_not_signed(host, lie):
     assert certificates.extension_of(signed, "NameConstraints") is None
     # Somebody else's authority may copy it.
     with pytest.raises(Refused, match="nobody asked for"):
-        authorities.check_handed_out(request, leaf())
+        authorities.handed_out(request, leaf())
 
 
 @pytest.mark.parametrize("kind", certificates.KEY_TYPES)
 def test_our_own_requests_hold_nothing_more(kind):
     wanted = leaf(key_type=kind)
-    authorities.check_handed_out(leaves.make_request(leaves.make_key(kind), wanted), wanted)
+    authorities.handed_out(leaves.make_request(leaves.make_key(kind), wanted), wanted)
     client = leaf("client", key_type=kind)
-    authorities.check_handed_out(leaves.make_request(leaves.make_key(kind), client), client)
+    authorities.handed_out(leaves.make_request(leaves.make_key(kind), client), client)
+
+
+def test_what_is_handed_out_is_what_was_looked_at():
+    """Readers of PEM differ in which of two requests they find, and where one begins."""
+    good, evil = (crafted(names=names) for names in (SANS, ["db1.prod.example"]))
+    for text in (b" x " + good + evil, good + evil, good.replace(b"\n", b"\r\n") + evil):
+        try:
+            assert authorities.handed_out(text, leaf()) == good
+        except Refused as refused:
+            assert "asked for were" in str(refused)
 
 
 def test_a_request_that_cannot_be_read_is_an_error_of_ours():

@@ -224,16 +224,22 @@ def asked_for(request_pem: bytes, leaf: Leaf):
     return asked
 
 
-def check_handed_out(request_pem: bytes, leaf: Leaf) -> None:
-    """Raises Refused where a request holds anything but what is wanted.
+EXTENSION_REQUEST = "1.2.840.113549.1.9.14"  # RFC 2985, section 5.4.2
 
-    An outside authority may copy whatever it finds in there.
+
+def handed_out(request_pem: bytes, leaf: Leaf) -> bytes:
+    """A request as it goes to an outside authority, which may copy whatever it finds in there.
+
+    It is written anew: what the host wrote may hold a second request, and which of the two a
+    reader finds is its own affair. Raises Refused where it holds anything but what is wanted.
     """
     asked = asked_for(request_pem, leaf)
     wanted = [one for one, _critical in leaf_extensions(asked.public_key(), leaf.usage, leaf.sans)]
     found = [one.value for one in asked.extensions]
+    # Of two lists of extensions each reader takes another.
+    single = [one.oid.dotted_string for one in asked.attributes] == [EXTENSION_REQUEST]
     surplus = [one for one in found if one not in wanted and not _holds_names(one)]
-    if surplus or asked.subject != subject_named(leaf.common_name):
+    if surplus or not single or asked.subject != subject_named(leaf.common_name):
         raise Refused(
             "The request of %s has the subject %s and the extensions %s, which nobody asked for."
             % (
@@ -242,6 +248,7 @@ def check_handed_out(request_pem: bytes, leaf: Leaf) -> None:
                 ", ".join(one.oid._name for one in surplus) or "that were wanted",
             )
         )
+    return pem(asked)
 
 
 def _holds_names(extension) -> bool:
@@ -322,8 +329,10 @@ def hand_out(host: Host, path: str, request_pem: bytes, check: bool) -> bool:
         return public_bytes(found.public_key()), found.subject, names(found)
 
     try:
-        there = content(request(host.read(path), path))
-        if request_pem and there == content(request(request_pem, "the new request")):
+        data = host.read(path)
+        there = request(data, path)
+        same = content(there) == content(request(request_pem, "the new request"))
+        if same and data == pem(there):
             return False
     except (FileNotFoundError, DockerdError):
         pass

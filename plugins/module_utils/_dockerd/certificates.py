@@ -99,6 +99,7 @@ def request(data: bytes, path: str):
         found = x509.load_pem_x509_csr(data)
         # What cannot be read shows itself when it is looked at first.
         names(found), key_type(found.public_key()), found.subject.rfc4514_string()
+        list(found.attributes)
         if not found.is_signature_valid:
             raise DockerdError("%s: the request is not signed by its own key" % path)
         return found
