@@ -32,6 +32,8 @@ _UNIT = """\
 Description=Recovery of Docker's configuration ({name}) after a change that was cut off
 DefaultDependencies=no
 RequiresMountsFor={state} {configuration}
+# Not before the root is writable, and each other file system there.
+After=local-fs.target
 Before={starts} shutdown.target
 Conflicts=shutdown.target
 ConditionPathExists={journal}
