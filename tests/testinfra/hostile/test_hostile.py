@@ -126,6 +126,8 @@ class Story:
         self.lies = self.run(self.project / "lies.yml", "--diff", told)
         self.seconds = time.monotonic() - begun
         self.facts = self.run(self.site("setup"), {"dockerd_hosts": "honest:setup"}, TOGETHER)
+        fleet = {"dockerd_hosts": "engine-null:honest:pass-notes", "dockerd_listen": []}
+        self.fleet = self.run(play.HARDEN, {**fleet, "dockerd_serial": [2, 1]})
         passing = {"dockerd_hosts": "honest:pass-notes:pass-facts"}
         self.harden = self.run(play.HARDEN, passing, TOGETHER)
         self.after = self.look()
@@ -292,6 +294,16 @@ def test_the_honest_host_goes_on(story):
     assert (first[1]["changed"], again[1]["changed"], daemon[1]["changed"]) == (True, False, True)
     report = json.loads((story.place / "report.json").read_text())
     assert report["honest"]["engine"]["running"] is True
+
+
+def test_its_batch_goes_on_and_no_other_is_begun(story):
+    ((lie, _result), (honest, _answer)) = (
+        of(story.fleet, name, DAEMON)[0] for name in ("engine-null", "honest")
+    )
+    assert (lie, honest) == ("failed", "ok")
+    assert [one for one in story.fleet.results if one["host"] == "pass-notes"] == []
+    assert story.fleet.rc != 0
+    assert "Findings are critical/high" in story.fleet.output  # the report is written
 
 
 def test_it_takes_no_longer_than_the_slowest(story):
