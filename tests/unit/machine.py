@@ -264,10 +264,13 @@ class Machine(Directory):
             raise HostError("%s: Connection refused" % path)
         if url == "/info":
             return 200, json.dumps(self._info()).encode()
+        if url == "/containers/json":
+            return 200, json.dumps([{"Id": one} for one in self.containers]).encode()
         number = url.split("/")[2]
         if number in self.containers:
-            pid = self.containers[number][1]
-            return 200, json.dumps({"State": {"Running": True, "Pid": pid}}).encode()
+            name, pid = self.containers[number]
+            told = {"Name": "/" + name, "State": {"Running": True, "Pid": pid}}
+            return 200, json.dumps(told).encode()
         return 200, json.dumps({"State": {"Running": False, "ExitCode": 137}}).encode()
 
     def systemctl(self):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from _dockerd import activation
 from _dockerd.does import Does
-from _dockerd.errors import HostError
+from _dockerd.errors import HostError, Overtaken
 from _dockerd.host import Result, User, digest
 from _dockerd.instance import Instance, rootless
 from conftest import CONFIG, Directory
@@ -84,6 +84,7 @@ def test_a_daemon_that_does_not_start_is_an_error_and_nothing_is_expected_any_mo
     host, fails, remake
 ):
     host.fails = ("systemctl " + fails,)
+    host.put(CONFIG, "{}")
     with pytest.raises(HostError, match="systemctl %s: it says no" % fails):
         restart(host, remake, {CONFIG: b"{}"})
     assert host.stat(INSTANCE.expected_path) is None
@@ -91,6 +92,7 @@ def test_a_daemon_that_does_not_start_is_an_error_and_nothing_is_expected_any_mo
 
 @as_root
 def test_the_guard_is_told_what_to_expect_for_as_long_as_the_start_takes(host):
+    host.put(CONFIG, "{}")
     restart(host, ["docker.socket"], {CONFIG: b"{}", "/gone": None})
     during = host.expected[-2:]
     assert json.loads(during[0]) == json.loads(during[1]) == {CONFIG: digest(b"{}"), "/gone": ""}
@@ -100,10 +102,20 @@ def test_the_guard_is_told_what_to_expect_for_as_long_as_the_start_takes(host):
 def test_a_user_s_daemon_has_no_guard_and_is_told_nothing(host):
     """What lies in /run is root's to write, and this is done with the user's rights."""
     alice = rootless(User("alice", 1001, 1001, "/home/alice"))
+    host.put(CONFIG, "{}")
     restart(host, expected={CONFIG: b"{}"}, instance=alice)
     assert all("--user" in words and "alice" in words for words in host.asked)
     assert host.expected == [None] * 2
     assert host.list("/run") == []
+
+
+@as_root
+def test_a_daemon_is_not_stopped_for_a_file_of_somebody_else(host):
+    host.put(CONFIG, "{ }")
+    with pytest.raises(Overtaken, match=r"daemon[.]json was changed by somebody else"):
+        restart(host, expected={CONFIG: b"{}"})
+    assert host.asked == [RESET]
+    assert host.stat(INSTANCE.expected_path) is None
 
 
 def test_an_answer_is_waited_for(serve, empty, monkeypatch):

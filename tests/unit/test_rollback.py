@@ -55,7 +55,7 @@ def begin(host, desired, activate=True):
     transaction._write(made, host, kept)
     if activate:
         with host.locked(INSTANCE.lock_path):
-            transaction._activate(made, host, 5)
+            transaction._activate(made, host, 5, lambda: None)
     return kept
 
 

@@ -34,8 +34,8 @@ def host(tmp_path, monkeypatch):
     return Machine.made(tmp_path / "host", ["web", "db"])
 
 
-def run(host, **rest):
-    return transaction.carry_out(INSTANCE, host, WANTED, timeout=5, **rest)
+def run(host, wanted=WANTED, **rest):
+    return transaction.carry_out(INSTANCE, host, wanted, timeout=5, **rest)
 
 
 def etc(host):
@@ -98,6 +98,48 @@ def test_who_overtakes_a_run_is_named_and_kept(host, asked):
     assert host.process
     assert host.killed == []
     assert journal.read(INSTANCE, host) is None
+
+
+RESET = "reset-failed docker.service docker.socket docker-tls.socket"
+
+
+def test_live_restore_that_somebody_switches_off_stops_the_run_and_no_container(host):
+    def switched_off():
+        host.put(CONFIG, {"live-restore": False})
+        host.reload()
+
+    host.meddle[RESET] = switched_off
+    with pytest.raises(RolledBack, match="changed by somebody else, and stays"):
+        run(host)
+    assert (host.killed, len(host.containers)) == ([], 2)
+    assert json.loads(host.text(CONFIG)) == {"live-restore": False}
+
+
+@pytest.mark.parametrize("moment", ["reload docker.service", RESET])
+def test_a_container_that_is_started_meanwhile_survives(host, moment):
+    host.containers = {}
+    host.meddle[moment] = lambda: host.containers.update(new=("new", 77))
+    run(host)
+    assert (host.killed, list(host.containers)) == ([], ["new"])
+
+
+def test_a_container_that_is_started_meanwhile_survives_the_roll_back(host, monkeypatch):
+    """The daemon is dead by then, and nobody can be asked for it."""
+    host.containers = {}
+    host.meddle[RESET] = lambda: host.containers.update(new=("new", 77))
+    monkeypatch.setattr(transaction, "probe", lambda *rest: setattr(host, "process", None))
+    with pytest.raises(RolledBack):
+        run(host)
+    assert (host.killed, list(host.containers)) == ([], ["new"])
+
+
+def test_a_container_that_a_restart_would_stop_and_that_nobody_gave_up(host):
+    host.containers = {}
+    wanted = plan.Desired({"icc": False})
+    host.meddle[RESET] = lambda: host.containers.update(new=("new", 77))
+    with pytest.raises(RolledBack, match=r"would stop new: .*dockerd_allow_container_stop"):
+        run(host, wanted)
+    assert (host.killed, list(host.containers)) == ([], ["new"])
 
 
 def test_a_file_that_somebody_edits_as_the_run_begins_is_not_written_over(host, monkeypatch):
@@ -200,5 +242,7 @@ def test_no_container_is_lost_to_a_reboot(host):
 def test_a_container_with_another_process_did_not_survive(host):
     kept = Journal(containers={"id-web": ["web", 41], "id-db": ["db", 41]})
     assert probe.lost_containers(INSTANCE, host, kept) == ["web"]
+    kept.containers["id-web"] = ["web", 0]  # one that comes and goes
+    assert probe.lost_containers(INSTANCE, host, kept) == []
     kept = Journal(given_up={"id-web": ["web", 41]})
     assert probe.lost_containers(INSTANCE, host, kept, given_up=True) == []

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 
 from .does import Does
-from .errors import HostError
+from .errors import HostError, Overtaken
 from .host import Host, digest
 from .instance import Instance
 
@@ -37,12 +38,13 @@ def restart(
     remake: set[str],
     timeout: float,
     expected: dict[str, bytes | None] | None = None,
+    last_look: Callable[[], None] = lambda: None,
 ) -> None:
     """Start the daemon anew, with the sockets in ``remake``, whose listeners are not as told.
 
     ``expected`` are files that must be as given when dockerd reads them; the guard in its unit
-    looks at them in the last moment, and a user's daemon has none. Raises HostError where the
-    daemon does not start.
+    looks at them in the last moment, and a user's daemon has none. ``last_look`` raises HostError
+    where the daemon may not be stopped. Raises HostError where it does not start, too.
     """
     guarded = expected and not instance.rootless
     systemctl(instance, host, "reset-failed", *instance.units, check=False)
@@ -50,6 +52,10 @@ def restart(
         told = {path: digest(data) for path, data in expected.items()}
         host.write(instance.expected_path, json.dumps(told).encode(), 0o600)
     try:
+        for path, data in (expected or {}).items():
+            if host.optional(path) != data:
+                raise Overtaken("%s was changed by somebody else meanwhile" % path)
+        last_look()
         if instance.tls_socket in remake and does.active(instance.tls_socket):
             # dockerd holds what it was given, and the restart below opens what is told. A unit
             # that is gone, systemd has let go of already.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import calendar
 import ipaddress
 import json
 import os
@@ -21,6 +22,8 @@ from .told import Told
 
 PATIENCE = 6  # seconds that the daemon has for all its answers
 LATEST = 5  # seconds after which no further listener is tried
+STEADY = 600  # seconds after which a container that was started again counts as lasting
+TIMESTAMP = "%Y-%m-%dT%H:%M:%S"
 
 
 @dataclass
@@ -50,7 +53,9 @@ class Does:
     info: dict = field(default_factory=dict)
     platform: str = ""  # the name of the build: upstream's are Docker Engine - Community
     components: dict = field(default_factory=dict)  # Engine, containerd, runc, ... -> version
-    containers: dict = field(default_factory=dict)  # running ones: id -> (name, pid)
+    containers: dict = field(
+        default_factory=dict
+    )  # running ones: id -> (name, pid), see steady_pid
     inspected: list = field(default_factory=list)  # a Container for each of them
     bridge: dict = field(default_factory=dict)  # options of the default bridge
     inode: object = None  # Stat of the unix socket
@@ -181,8 +186,23 @@ def _ask_containers(does: Does, instance: Instance, host: Host, told: Told, ask)
         answer = _answer(ask, "/containers/%s/json" % number, dict, gone=True)
         container = None if answer is None else inspector.container(answer, name)
         if container:
-            does.containers[number] = (name, container.pid)
+            does.containers[number] = (name, steady_pid(answer))
             does.inspected.append(container)
+
+
+def steady_pid(answer: dict) -> int:
+    """The process that a container must keep; 0 for one that comes and goes.
+
+    That is one which its restart policy has started again a short while ago (moby
+    daemon/monitor.go counts that, and forgets the count where somebody starts the container).
+    """
+    state = answer.get("State") or {}
+    try:
+        begun = calendar.timegm(time.strptime(str(state.get("StartedAt"))[:19], TIMESTAMP))
+    except ValueError:
+        begun = 0
+    again = answer.get("RestartCount") and time.time() - begun < STEADY
+    return 0 if again or state.get("Restarting") else state.get("Pid") or 0
 
 
 def data_root(instance: Instance, told: Told, does: Does | None) -> str:

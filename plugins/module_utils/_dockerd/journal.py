@@ -43,6 +43,7 @@ class Journal:
     active: bool = False
     containers: dict = field(default_factory=dict)  # that must survive: id -> [name, pid]
     given_up: dict = field(default_factory=dict)  # that the operator lets stop
+    keeps: bool = False  # whether live-restore may carry containers over a restart
     live_restore: bool = False  # as the daemon did it, whatever it was told
     by_flag: bool = False  # live-restore, which then may not be in the file as well
     flags: list[str] = field(default_factory=list)  # directives that the command line gave
@@ -68,7 +69,6 @@ def keep(instance: Instance, host: Host, journal: Journal, paths: list[str]) -> 
     host.remove_tree(draft)
     host.make_directory(draft, 0o700)
     journal.token, journal.boot = os.urandom(16).hex(), host.boot
-    described = []
     for number, path in enumerate(paths):
         status = host.stat(path)
         entry = Entry(path)
@@ -76,13 +76,23 @@ def keep(instance: Instance, host: Host, journal: Journal, paths: list[str]) -> 
             entry = Entry(path, host.read(path), status.mode, status.uid, status.gid)
             host.write("%s/%d" % (draft, number), entry.data or b"", 0o600)
         journal.files.append(entry)
-        blob = None if entry.data is None else str(number)
-        described.append({**entry.__dict__, "data": None, "blob": blob})
-    told = {**journal.__dict__, "files": described}
-    del told["written"]
-    host.write(draft + "/journal.json", json.dumps(told).encode(), 0o600)
+    _write(host, journal, draft)
     host.rename(draft, instance.journal_directory)
     return journal
+
+
+def amend(instance: Instance, host: Host, journal: Journal) -> None:
+    """Put what is known of the containers on disk again."""
+    _write(host, journal, instance.journal_directory)
+
+
+def _write(host: Host, journal: Journal, directory: str) -> None:
+    told = {name: value for name, value in journal.__dict__.items() if name != "written"}
+    told["files"] = [
+        {**entry.__dict__, "data": None, "blob": None if entry.data is None else str(number)}
+        for number, entry in enumerate(journal.files)
+    ]
+    host.write(directory + "/journal.json", json.dumps(told).encode(), 0o600)
 
 
 def announce(

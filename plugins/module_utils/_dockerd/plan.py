@@ -481,7 +481,7 @@ def _add_dangers(plan: Plan) -> None:
     if not does or not does.answers:
         return
     told, candidate = snapshot.told, plan.candidate.told
-    if plan.activation == "restart" and does.containers:
+    if plan.activation == "restart":
         _keep_containers(plan)
     populated = does.info.get("Containers") or does.info.get("Images")
     for name in ("userns-remap", "data-root"):
@@ -516,7 +516,10 @@ def postpone_upgrade(plan: Plan, allow: frozenset) -> None:
 
 
 def _keep_containers(plan: Plan) -> None:
-    """live-restore before anything restarts, moby daemon/reload.go: it is reloadable."""
+    """live-restore before anything restarts, moby daemon/reload.go: it is reloadable.
+
+    Where no container runs, too: somebody may start one before the restart.
+    """
     snapshot, does = plan.snapshot, plan.snapshot.does
     told = snapshot.told
     why = ""
@@ -532,7 +535,7 @@ def _keep_containers(plan: Plan) -> None:
             )
         else:
             plan.keeper = config.render({**told.data, "live-restore": True})
-    if why:
+    if why and does.containers:
         plan.dangers[snapshot.instance.variable("allow_container_stop")] = (
             "the restart stops %d running containers, because %s" % (len(does.containers), why)
         )

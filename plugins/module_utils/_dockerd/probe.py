@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 
+from .does import steady_pid
 from .errors import HostError
 from .host import Host
 from .instance import Instance
@@ -48,6 +49,26 @@ def probe(plan: Plan, host: Host, journal: Journal) -> None:
         raise HostError("containers did not survive: %s" % ", ".join(lost))
 
 
+def live_restores(instance: Instance, host: Host) -> bool:
+    """Whether containers outlive a restart of the daemon as it runs now."""
+    status, body = host.get(instance.socket_path, "/info")
+    told = json.loads(body) if status == 200 else {}
+    return told.get("LiveRestoreEnabled") is True and not instance.rootless
+
+
+def newcomers(instance: Instance, host: Host, journal: Journal) -> dict[str, list]:
+    """Running containers that the journal does not know: id -> [name, pid]."""
+    found = {}
+    for one in json.loads(host.get(instance.socket_path, "/containers/json")[1]):
+        number = one["Id"]
+        if number not in journal.containers and number not in journal.given_up:
+            status, body = host.get(instance.socket_path, "/containers/%s/json" % number)
+            if status == 200:
+                told = json.loads(body)
+                found[number] = [told["Name"].lstrip("/"), steady_pid(told)]
+    return found
+
+
 def lost_containers(
     instance: Instance, host: Host, journal: Journal, given_up: bool = False
 ) -> list[str]:
@@ -62,12 +83,15 @@ def lost_containers(
     lost = []
     for name, (label, pid) in watched.items():
         status, body = host.get(instance.socket_path, "/containers/%s/json" % name)
-        if status == 404:
+        if status == 404 or not pid:
             continue
-        state = json.loads(body)["State"]
+        told = json.loads(body)
+        state = told["State"]
         if state.get("Running"):
-            # One that was let stop may have been started again by its restart policy.
-            if state.get("Pid") != pid and name in journal.containers:
+            # One that was let stop may have been started again by its restart policy, and so may
+            # one that ended by itself. dockerd's own start does not count as that.
+            ended = bool(told.get("RestartCount"))
+            if state.get("Pid") != pid and name in journal.containers and not ended:
                 lost.append(label)
         elif state.get("ExitCode") in STOPPED:
             lost.append(label)

@@ -27,7 +27,7 @@ from .host import Host
 from .instance import Instance
 from .journal import Entry, Journal, forget
 from .plan import stale
-from .probe import lost_containers
+from .probe import live_restores, lost_containers
 from .recovery import committed, put_back
 from .writing import Change, lay
 
@@ -165,8 +165,12 @@ class _Rollback:
         """Whether containers run that the former daemon.json alone would not carry through."""
         journal = self.journal
         does = reading.read(self.instance, self.host).does
-        here = journal.boot == self.host.boot and journal.containers
-        running = here or (does and does.answers and does.containers and not does.swarm)
+        if does and does.answers:
+            running = does.containers and not does.swarm
+        else:  # nobody can be asked for those that were started since
+            running = journal.keeps
+        running = running or journal.containers
+        running = running and journal.boot == self.host.boot
         if not running or journal.by_flag or self.instance.rootless or not self.told:
             return False
         try:
@@ -221,8 +225,18 @@ class _Rollback:
             systemctl(instance, host, "reload", instance.service)
             await_live_restore(instance, host, True)
         expected = {self.told.wanted.path: self.told.expected} if self.told else None
-        restart(instance, host, does, stale(now, found), self.timeout, expected)
+        restart(
+            *(instance, host, does, stale(now, found), self.timeout, expected),
+            lambda: self._look_again(answers and keeps),
+        )
         await_answer(instance, host)
+
+    def _look_again(self, must_carry: bool) -> None:
+        """Right before the daemon is stopped. Raises HostError."""
+        if must_carry and not live_restores(self.instance, self.host):
+            raise HostError(
+                "somebody switched live-restore off, and a restart would stop containers"
+            )
 
     def _leave(self) -> None:
         """Nothing answered before, so that there is nothing to come back to."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from . import drift, journal
@@ -34,7 +35,7 @@ from .instance import ROOT, Instance
 from .journal import Entry, Journal
 from .plan import Desired, Plan, make, postpone_upgrade
 from .preflight import preflight, wrong
-from .probe import daemon_words, probe
+from .probe import daemon_words, live_restores, newcomers, probe
 from .recovery import put_back
 from .rollback import Restored, restore
 from .snapshot import Snapshot
@@ -101,7 +102,7 @@ def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Out
     outcome = Outcome(plan, found, found, recovered=left is not None, snapshot=before)
     if check or not plan.changed:
         return outcome
-    outcome.seconds = _execute(plan, host, timeout)
+    outcome.seconds = _execute(plan, host, allow, timeout)
     outcome.snapshot = reading.read(instance, host)
     outcome.after = judge(outcome.snapshot, CONTROLS)
     return outcome
@@ -147,6 +148,7 @@ def _keep(plan: Plan, host: Host) -> Journal:
         active=does.answers,
         containers={} if given_up else containers,
         given_up=containers if given_up else {},
+        keeps=not (given_up or instance.rootless),
         live_restore=bool(does.info.get("LiveRestoreEnabled")),
         by_flag=told.flag("live-restore") is not None,
         flags=sorted({flag.directive for flag in told.flags}),
@@ -160,7 +162,7 @@ def _keep(plan: Plan, host: Host) -> Journal:
     return journal.keep(instance, host, kept, paths)
 
 
-def _execute(plan: Plan, host: Host, timeout: float) -> float:
+def _execute(plan: Plan, host: Host, allow: frozenset, timeout: float) -> float:
     instance = plan.snapshot.instance
     kept = _keep(plan, host)
     started = time.time()
@@ -171,7 +173,8 @@ def _execute(plan: Plan, host: Host, timeout: float) -> float:
         if plan.inode:
             set_inode(instance, host, plan.inode[1])
         begun = time.monotonic()
-        _activate(plan, host, timeout)
+        may_stop = instance.variable("allow_container_stop") in allow
+        _activate(plan, host, timeout, lambda: _look_again(plan, host, kept, may_stop))
         await_answer(instance, host)
         seconds = time.monotonic() - begun
         probe(plan, host, kept)
@@ -233,7 +236,11 @@ def _write(plan: Plan, host: Host, kept: Journal) -> None:
         keeper = Change(Entry(path, plan.keeper, mode), former.data if former else None)
         lay(instance, host, kept, [keeper], [], reload_units, stop_tls)
         systemctl(instance, host, "reload", instance.service)
-        await_live_restore(instance, host, True)
+        try:
+            await_live_restore(instance, host, True)
+        except HostError:
+            if kept.containers:
+                raise  # where none runs, the restart needs no live-restore
         for change in changes:
             if change.wanted.path == path:
                 change.expected = keeper.expected
@@ -243,7 +250,32 @@ def _write(plan: Plan, host: Host, kept: Journal) -> None:
         reload_units()
 
 
-def _activate(plan: Plan, host: Host, timeout: float) -> None:
+def _look_again(plan: Plan, host: Host, kept: Journal, may_stop: bool) -> None:
+    """Right before the daemon is stopped: what others did since to its containers.
+
+    They may have started some, or switched off what carries them all through. Raises HostError.
+    """
+    instance = plan.snapshot.instance
+    if not plan.snapshot.does.answers:
+        return  # whether that may be was decided already
+    found = newcomers(instance, host, kept)
+    carried = live_restores(instance, host)
+    doomed = {} if carried else {**kept.containers, **found}
+    if found:
+        (kept.given_up if may_stop and not carried else kept.containers).update(found)
+        journal.amend(instance, host, kept)
+    if doomed and not may_stop:
+        raise HostError(
+            "the restart would stop %s: started, or bereft of live-restore, by somebody during"
+            " this run. Run it again, or set %s: true"
+            % (
+                ", ".join(sorted(name for name, _pid in doomed.values())),
+                instance.variable("allow_container_stop"),
+            )
+        )
+
+
+def _activate(plan: Plan, host: Host, timeout: float, last_look: Callable[[], None]) -> None:
     """Let systemd and dockerd take up what was written. Raises HostError where they do not."""
     instance, does = plan.snapshot.instance, plan.snapshot.does
     if plan.enable:
@@ -255,7 +287,7 @@ def _activate(plan: Plan, host: Host, timeout: float) -> None:
         expected = {file.path: file.after for file in plan.files}
         path = plan.candidate.told.config_path
         expected.setdefault(path, host.read(path) if host.stat(path) else None)
-        restart(instance, host, does, plan.remake, timeout, expected)
+        restart(instance, host, does, plan.remake, timeout, expected, last_look)
 
 
 def _await_reload(plan: Plan, host: Host) -> None:
