@@ -184,6 +184,8 @@ def network_up() -> None:
 
     :raises LabError: the bridge cannot be made, or the network is another interface's.
     """
+    if _bridge_is_left():
+        run("ip", "link", "delete", BRIDGE)
     if Path("/sys/class/net", BRIDGE).exists() and not _bridge_is_ours():
         raise LabError(
             f"{BRIDGE} is another lab's, or no bridge of a lab: take that lab down with lab.py of "
@@ -210,6 +212,13 @@ def network_down() -> None:
 def _bridge_is_ours() -> bool:
     place = Path("/sys/class/net", BRIDGE)
     return (place / "bridge").exists() and (place / "address").read_text().strip() == BRIDGE_MAC
+
+
+def _bridge_is_left() -> bool:
+    """Tell whether it is what is left of another checkout's lab, whose hosts are dead."""
+    place = Path("/sys/class/net", BRIDGE)
+    ours = BRIDGE.startswith("hdlab") and (place / "bridge").exists()
+    return ours and not _bridge_is_ours() and not any((place / "brif").iterdir())
 
 
 def _firewall(action: str) -> None:
