@@ -38,7 +38,7 @@ BETWEEN = {
         "returned": "where a leaf waits for its signature",
         "contains": {
             "name": {"type": "str"},
-            "request": {"type": "str"},
+            "request": {"type": "str", "lines": True},
             "sans": {"type": "list", "elements": "str"},
             "usable": {"type": "bool"},
         },
@@ -116,7 +116,7 @@ class ActionModule(Gated):
             return first
         installed = self._install(options["packages"], task_vars)
         if installed.get("failed"):
-            return {"failed": True, "msg": answers.clean(installed.get("msg", "no answer"))}
+            return {"failed": True, "msg": answers.one_line(installed.get("msg", "no answer"))}
         return self._execute(options, told, task_vars)
 
     def _install(self, packages: list, task_vars: dict) -> dict:

@@ -9,6 +9,7 @@ Private to the collection; it may change without notice.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -41,7 +42,10 @@ class Gated(ActionBase):
             result.update(self.answer(task_vars))
         except DockerdError as error:
             # The words may be about what the host said.
-            result.update(failed=True, msg=answers.clean(error))
+            result.update(failed=True, msg=answers.one_line(error))
+        finally:
+            # Within the task's timeout, which what Ansible does after it is not.
+            self.cleanup()
         return result
 
     def answer(self, task_vars: dict) -> dict:
@@ -62,14 +66,24 @@ class Gated(ActionBase):
         except AnsibleError as error:
             raise AnsibleActionFail(answers.one_line(error)) from None
 
-    def _parse_returned_data(self, res, *_profile):
-        """In the place of Ansible's own, which shows what it cannot parse and obeys markers."""
+    def _parse_returned_data(self, res, *profile):
+        """Before Ansible's own, which shows what it cannot parse and obeys markers."""
         output, said = (res.get(name) or "" for name in ("stdout", "stderr"))
         try:
             found = answers.accept(output, said, self.MODULE, self.declared())
         except DockerdError as error:
             found = {"failed": True, "msg": str(error), **error.facts}
-        return {**found, "_ansible_parsed": True}
+        # What that makes of an answer is another thing in each version of ansible-core.
+        clean = {**res, "stdout": json.dumps(found), "stdout_lines": [], "stderr": "", "rc": 0}
+        return super()._parse_returned_data(clean, *profile)
+
+    def _remove_tmp_path(self, tmp_path, force=False):
+        """In the place of Ansible's own, which shows what the host says of it, and asks again."""
+        shell = self._connection._shell
+        path = tmp_path or shell.tmpdir
+        if force or self._should_remove_tmp_path(path):
+            shell.tmpdir = None
+            self._low_level_execute_command(shell.remove(path, recurse=True), sudoable=False)
 
     def declared(self) -> dict:
         """What the host may answer, in the form of RETURN."""

@@ -176,13 +176,32 @@ EVIL = "\x1b[31m\x00\r\u202e\u2066\x9b\u2028\ud800\U000e0041\x07é"
 def test_nothing_that_a_terminal_obeys_is_left():
     answer = json.loads(json.dumps(GOOD))
     answer["notes"] = [EVIL]
-    answer["findings"][0]["cis"] = {EVIL: EVIL}
+    answer["findings"][0]["cis"] = {EVIL: EVIL + "\nPLAY RECAP"}
+    answer["notes"].append("x\nPLAY RECAP ****")
     answer["diff"] = {"before": EVIL, "after": EVIL + "\n", "before_header": EVIL}
     answer.update(warnings=[EVIL, {"event": {"msg": EVIL}}, {"msg": EVIL}], msg=EVIL + "\r\n")
     found = json.dumps(accept(answer), ensure_ascii=False)
     assert found.isprintable()  # JSON writes a new line in two characters
     assert "é" in found
+    assert "\\nPLAY" not in found
     found.encode()
+
+
+def test_a_diff_is_short_enough_to_be_compared():
+    text = "".join("%d\n" % (number * 7919 % 900) for number in range(200000))
+    found = accept(
+        {**GOOD, "diff": {"before": text, "after": text[::-1], "prepared": "PLAY RECAP"}}
+    )
+    (diff,) = found["diff"]
+    assert set(diff) == {"before", "after"}
+    assert all(len(side.splitlines()) == answers.LINES_LIMIT + 1 for side in diff.values())
+    assert "(199500 more lines)" in diff["before"]
+
+
+def test_no_key_is_one_of_ansible_s_own():
+    answer = json.loads(json.dumps(GOOD))
+    answer["findings"][0]["cis"] = {"__ansible_type": "x"}
+    assert "a key of Ansible's own" in refusal(json.dumps(answer))
 
 
 def test_warnings_are_few_and_short():
@@ -261,13 +280,12 @@ def test_dictionaries_with_keys_of_the_hosts_own_are_texts():
         "%s.%s" % (module, place)
         for module in NAMES
         for place, kind in kinds(returned(module))
-        if kind["type"] == "dict" and "contains" not in kind
+        if kind["type"] == "dict" and "contains" not in kind and place != "reports"
     }
     assert free == {
         "dockerd.findings.cis",
         "dockerd_rootless.failures",
         "dockerd_validate.findings.cis",
-        "dockerd_validate.reports",
     }
 
 
@@ -308,8 +326,16 @@ def test_what_a_module_gives_is_what_it_declares(module, source, key):
 
 def test_a_judgement_passes_whole(host):
     judged = judgement.judge(host, version="26.1.5").as_dict()
-    judged["reports"] = {name: reports.render(name, judged) for name in reports.FORMATS}
-    assert accept(judged, "dockerd_validate") == judged
+    declared = returned("dockerd_validate")
+    del declared["reports"]  # the controller's
+    assert answers.accept(json.dumps(judged), "", "dockerd_validate", declared) == judged
+
+
+def test_the_module_knows_the_formats_that_the_controller_writes():
+    tree = ast.parse((MODULES / "dockerd_validate.py").read_bytes())
+    lists = [one for one in ast.walk(tree) if isinstance(one, ast.List)]
+    choices = [[getattr(item, "value", None) for item in one.elts] for one in lists]
+    assert list(reports.FORMATS) in choices
 
 
 def test_what_is_known_of_a_user_is_declared():

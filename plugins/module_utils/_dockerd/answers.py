@@ -17,13 +17,15 @@ from .errors import DockerdError
 
 SIZE_LIMIT = 8 * 1024 * 1024  # characters of a whole answer
 LIST_LIMIT = 10000
+LINES_LIMIT = 500  # of one side of a diff: difflib's time grows with their square
 NAMES_LIMIT = 1000  # of a dictionary whose keys the host chooses
 TEXT_LIMIT = 64 * 1024  # characters, but of a report or a file that is shown
 WORDS_LIMIT = 2000  # characters of a warning, or of what came in the place of an answer
 WARNINGS_LIMIT = 50
 INTEGER_LIMIT = 2**63
-DIFFS_LIMIT = 1000
-DIFF = ("before", "after", "before_header", "after_header", "prepared")
+DIFFS_LIMIT = 100
+DIFF = ("before", "after")
+HEADERS = ("before_header", "after_header")
 
 _KINDS = {
     "str": (str, "no text"),
@@ -143,7 +145,8 @@ def _typed(value: object, kind: dict, where: str):
     if not isinstance(value, wanted) or (isinstance(value, bool) and name != "bool"):
         raise _Wrong("%s is %s" % (where, wrong))
     if name == "str":
-        return clean(value)
+        # A line break would let it say what only Ansible or we say.
+        return clean(value) if kind.get("lines") else clean(value).replace("\n", " ")
     if name == "list":
         _count(value, LIST_LIMIT, where)
         entry = {**kind, "type": kind["elements"]}
@@ -152,7 +155,10 @@ def _typed(value: object, kind: dict, where: str):
         if "contains" in kind:
             return _members(value, kind["contains"], where)
         _count(value, NAMES_LIMIT, where)
-        return {one_line(key): _shown(one, "an entry of " + where) for key, one in value.items()}
+        if any("_ansible" in key for key in value):
+            raise _Wrong("%s has a key of Ansible's own" % where)
+        text = {"type": "str"}
+        return {one_line(key): _typed(one, text, "an entry of " + where) for key, one in value.items()}
     if name == "float" and not math.isfinite(value):
         raise _Wrong("%s is no number" % where)
     if name in ("int", "float") and abs(value) >= INTEGER_LIMIT:
@@ -178,7 +184,19 @@ def _diff(value: object) -> list:
     for one in entries:
         if not isinstance(one, dict):
             raise _Wrong("diff is no dictionary")
-    return [{key: _shown(one[key], "diff." + key) for key in DIFF if key in one} for one in entries]
+    return [_changed(one) for one in entries]
+
+
+def _changed(told: dict) -> dict:
+    found = {key: _side(_shown(told[key], "diff." + key)) for key in DIFF if key in told}
+    found.update({key: one_line(told[key]) for key in HEADERS if key in told})
+    return found
+
+
+def _side(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    more = len(lines) - LINES_LIMIT
+    return text if more <= 0 else "%s(%d more lines)\n" % ("".join(lines[:LINES_LIMIT]), more)
 
 
 def _warnings(value: object) -> list:
