@@ -11,6 +11,8 @@ import re
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
+from ansible.errors import AnsibleError
+
 from ..module_utils._dockerd import answers, authorities, certificates, leaves, names
 from ..module_utils._dockerd.errors import DockerdError, HostError, Refused
 from ..module_utils._dockerd.host import Host
@@ -99,7 +101,8 @@ class ActionModule(Gated):
             first = _merged(first, second, replies)
         first["warnings"] = first.get("warnings", []) + signer.warnings
         first["controller_files"] = signer.files
-        first["changed"] = bool(first.get("changed") or signer.files)
+        # What was signed is never unsaid, whatever became of it on the host.
+        first["changed"] = bool(first.get("changed") or signer.files or replies)
         if signer.failures and not first.get("failed"):
             first.update(failed=True, msg=" ".join(signer.failures))
         if signer.files:
@@ -229,7 +232,10 @@ def _others(own: str, task_vars: dict) -> dict:
         if other == own:
             continue
         about = task_vars["hostvars"][other]
-        listed = about.get("dockerd_tls_server_sans")
+        try:
+            listed = about.get("dockerd_tls_server_sans")
+        except AnsibleError:
+            listed = None  # made of facts, of a host that has none; it fails there
         # Whoever sets our variables by facts is refused, and must not shut others out.
         if claimed(about):
             listed = None

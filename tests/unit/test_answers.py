@@ -119,7 +119,6 @@ WRONG = [
     ({"changed": "yes"}, "changed is neither true nor false"),
     ({"changed": None}, "changed is neither true nor false"),
     ({"failed": "no"}, "failed is neither true nor false"),
-    ({"skipped": 1}, "skipped is neither true nor false"),
     ({"msg": {}}, "msg is no text"),
     ({"warnings": "x"}, "warnings is no list"),
     ({"warnings": [{}]}, "a warning is no text"),

@@ -28,7 +28,7 @@ def kept(host):
     os.chown(host.real(CONFIG), 0, 998)
     told = Journal(
         inode=("root", "docker", 0o660),
-        members=("docker", ["ci"]),
+        members=("docker", ["ci"], ["ci", "me"]),
         identity=["boot", 1, 1],
         active=True,
         containers={"id": ["web", 42]},

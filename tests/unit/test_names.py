@@ -152,6 +152,13 @@ OTHERS = {
     "*.apps.example": "db3",
     "docker.example.": "db3",
     "my alias!": "alias",
+    "db1.prod": "db1",
+    "db2.prod.corp.example": "db2",
+    "10.1": "short",
+    "010.0.0.5": "octal",
+    "[fd00::1]": "bracketed",
+    "fe80::7%eth0": "zoned",
+    "bücher.example": "idn",
 }
 CLAIMS = [
     ("localhost", None),
@@ -173,6 +180,15 @@ CLAIMS = [
     ("*.apps.example", "a wildcard"),
     ("*.web1.example", "a wildcard"),
     ("docker", "db3"),
+    ("db1.prod.corp.example", "db1"),
+    ("db1", "db1"),
+    ("db1.other", None),
+    ("db2.prod", "db2"),
+    ("10.0.0.1", "short"),
+    ("8.0.0.5", "octal"),
+    ("fd00::1", "bracketed"),
+    ("fe80::7", "zoned"),
+    ("xn--bcher-kva.example", "idn"),
 ]
 
 

@@ -165,7 +165,7 @@ def test_running_containers_end_with_a_restart(home):
     home.put(CONFIG, {"live-restore": True})
     one = plan.Plan(seen(home, does=does), seen(home, does=does))
     one.gaps = [plan.drift.Gap("why", plan.drift.RESTART)]
-    plan._add_dangers(one)
+    plan._add_dangers(one, home)
     assert list(one.dangers) == ["dockerd_rootless_allow_container_stop"]
     assert one.keeper is None
 

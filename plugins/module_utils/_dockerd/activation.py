@@ -71,6 +71,12 @@ def restart(
             host.remove(instance.expected_path)
 
 
+def start_again(instance: Instance, host: Host, units: list[str]) -> None:
+    """Start what systemd stopped with the daemon; nothing happens to what runs."""
+    for unit in units:
+        systemctl(instance, host, "start", "--no-block", unit, check=False)
+
+
 def await_answer(instance: Instance, host: Host, patience: float = 15.0) -> None:
     """Wait until the daemon answers on its unix socket; ``patience`` is in seconds."""
     deadline = time.monotonic() + patience

@@ -16,6 +16,7 @@ import math
 from .errors import DockerdError
 
 SIZE_LIMIT = 8 * 1024 * 1024  # characters of a whole answer
+FAILED_LIMIT = 512 * 1024  # of one that failed, all of which Ansible shows
 LIST_LIMIT = 10000
 LINES_LIMIT = 500  # of one side of a diff: difflib's time grows with their square
 NAMES_LIMIT = 1000  # of a dictionary whose keys the host chooses
@@ -69,7 +70,7 @@ def accept(output: str, said: str, module: str, declared: dict) -> dict:
     DockerdError where it is no answer of this module.
     """
     try:
-        return _reduced(_parsed(output, said), declared)
+        return _reduced(_parsed(output, said), declared, len(output))
     except _Wrong as wrong:
         raise DockerdError(
             "This host's answer is no answer of module %s: %s." % (module, wrong),
@@ -107,12 +108,13 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _reduced(answer: dict, declared: dict) -> dict:
+def _reduced(answer: dict, declared: dict, size: int) -> dict:
     failed = _typed(answer.get("failed", False), {"type": "bool"}, "failed")
+    if failed and size > FAILED_LIMIT:
+        raise _Wrong("it failed with %d characters, %d are taken" % (size, FAILED_LIMIT))
     result = {"failed": True} if failed else {}
-    for key in ("changed", "skipped"):
-        if key in answer:
-            result[key] = _typed(answer[key], {"type": "bool"}, key)
+    if "changed" in answer:
+        result["changed"] = _typed(answer["changed"], {"type": "bool"}, "changed")
     if failed or "msg" in answer:
         result["msg"] = _typed(answer.get("msg", ""), {"type": "str"}, "msg")
     if "diff" in answer:
@@ -158,7 +160,9 @@ def _typed(value: object, kind: dict, where: str):
         if any("_ansible" in key for key in value):
             raise _Wrong("%s has a key of Ansible's own" % where)
         text = {"type": "str"}
-        return {one_line(key): _typed(one, text, "an entry of " + where) for key, one in value.items()}
+        return {
+            one_line(key): _typed(one, text, "an entry of " + where) for key, one in value.items()
+        }
     if name == "float" and not math.isfinite(value):
         raise _Wrong("%s is no number" % where)
     if name in ("int", "float") and abs(value) >= INTEGER_LIMIT:

@@ -22,6 +22,8 @@ from .told import Told
 
 PATIENCE = 6  # seconds that the daemon has for all its answers
 LATEST = 5  # seconds after which no further listener is tried
+# How systemd names, of a unit, those that it stops with it, systemd.unit(5).
+DEPENDENTS = ["RequiredBy", "BoundBy", "ConsistsOf"]
 STEADY = 600  # seconds after which a container that was started again counts as lasting
 TIMESTAMP = "%Y-%m-%dT%H:%M:%S"
 
@@ -56,6 +58,10 @@ class Does:
     containers: dict = field(
         default_factory=dict
     )  # running ones: id -> (name, pid), see steady_pid
+    outlived: int = 0  # containers whose daemon cannot be asked for them
+    dependents: dict = field(
+        default_factory=dict
+    )  # unit that goes down with it -> wraps containers
     inspected: list = field(default_factory=list)  # a Container for each of them
     bridge: dict = field(default_factory=dict)  # options of the default bridge
     inode: object = None  # Stat of the unix socket
@@ -90,6 +96,7 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
     does, until = Does(), time.monotonic() + LATEST
     wanted = ["Id", "ActiveState", "MainPID", "NeedDaemonReload", "Listen", "UnitFileState"]
+    wanted += DEPENDENTS
     wanted += ["Limit" + name.upper() for name in _LIMITS]
     words = ["show", *instance.units, "--property=" + ",".join(wanted)]
     shown = host.run(instance.systemctl(*words), timeout=3)
@@ -100,6 +107,7 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
             # Listen= stands once for each address.
             properties[name] = "%s\n%s" % (properties[name], value) if name in properties else value
         does.units[properties.get("Id", "")] = properties
+    does.dependents = _dependents(does, instance, host)
     pid = int(does.units.get(instance.service, {}).get("MainPID") or 0)
     if pid and instance.rootless:
         pid = _below(host, pid)
@@ -128,7 +136,44 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
                     continue
     else:
         does.problem = "%s is not active" % instance.service
+    if not does.answers and not instance.rootless:
+        does.outlived = _shims(host)
     return does
+
+
+def _dependents(does: Does, instance: Instance, host: Host) -> dict[str, bool]:
+    """Running services that systemd stops with the daemon; whether they are made of containers."""
+    told = [unit.get(name, "") for unit in does.units.values() for name in DEPENDENTS]
+    names = sorted({name for names in told for name in names.split() if name.endswith(".service")})
+    names = [name for name in names if name not in instance.units]
+    if not names:
+        return {}
+    shown = host.run(
+        instance.systemctl("show", *names, "--property=Id,ActiveState,ExecStart,ExecStop"),
+        timeout=3,
+    )
+    return {
+        block.partition("Id=")[2].split("\n")[0]: "docker" in block.replace("docker.service", "")
+        for block in shown.out.split("\n\n")
+        if "ActiveState=active" in block
+    }
+
+
+def _shims(host: Host) -> int:
+    """How many containers of the system's dockerd run, known by the shims of containerd."""
+    commands = [
+        (host.optional("/proc/%s/cmdline" % name) or b"").split(b"\0")
+        for name in host.list("/proc")
+        if name.isdigit()
+    ]
+    return sum(
+        b"containerd-shim" in words[0] and b"moby" in words and not any(map(_of_user, words))
+        for words in commands
+    )
+
+
+def _of_user(word: bytes) -> bool:
+    return word.startswith(b"/run/user/")
 
 
 def _ask(does: Does, instance: Instance, host: Host, told: Told) -> None:

@@ -38,7 +38,7 @@ class Journal:
 
     files: list[Entry] = field(default_factory=list)
     inode: tuple[str, str, int] | None = None  # user, group, mode of the unix socket
-    members: tuple[str, list[str]] | None = None  # group, members
+    members: tuple[str, list[str], list[str]] | None = None  # group, before, after
     identity: list | None = None  # of the process that ran
     active: bool = False
     containers: dict = field(default_factory=dict)  # that must survive: id -> [name, pid]
@@ -47,6 +47,7 @@ class Journal:
     live_restore: bool = False  # as the daemon did it, whatever it was told
     by_flag: bool = False  # live-restore, which then may not be in the file as well
     flags: list[str] = field(default_factory=list)  # directives that the command line gave
+    dependents: list[str] = field(default_factory=list)  # units that a restart takes along
     enable: bool = False  # the unit, which did not start at boot
     config_path: str = ""
     boot: str = ""  # of the host, see Host.boot
@@ -163,10 +164,16 @@ def _check(journal: Journal) -> None:
             raise ValueError("%r is no path" % (entry.path,))
         if not all(isinstance(value, int) for value in (entry.mode, entry.uid, entry.gid)):
             raise ValueError("%s has no owner and mode" % entry.path)
-    for several in (journal.flags, journal.identity or []):
+    for several in (journal.flags, journal.dependents, journal.identity or []):
         if not isinstance(several, list):
             raise TypeError("%r is no list" % (several,))
-    for text in (journal.config_path, journal.boot, journal.token, *journal.flags):
+    for text in (
+        journal.config_path,
+        journal.boot,
+        journal.token,
+        *journal.flags,
+        *journal.dependents,
+    ):
         if not isinstance(text, str):
             raise TypeError("%r is no text" % (text,))
     for containers in (journal.containers, journal.given_up):
@@ -177,5 +184,5 @@ def _check(journal: Journal) -> None:
         user, group, mode = journal.inode
         journal.inode = (str(user), str(group), int(mode))
     if journal.members is not None:
-        group, members = journal.members
-        journal.members = (str(group), [str(name) for name in members])
+        group, before, after = journal.members
+        journal.members = (str(group), [*map(str, before)], [*map(str, after)])

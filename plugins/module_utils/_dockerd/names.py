@@ -9,11 +9,14 @@ import ipaddress
 import json
 import os
 import re
+import socket
+from contextlib import suppress
 
 from .errors import HostError, Refused
 from .host import Host
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBERS = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)([.](0[xX][0-9a-fA-F]+|[0-9]+)){0,3}")
 _GUESTS = ("veth", "tun")  # kinds of the ports of containers and of virtual machines
 _UNSTABLE = ("temporary", "deprecated", "tentative", "dadfailed")  # flags of ip-address(8)
 
@@ -71,17 +74,15 @@ def foreign(claims: tuple, own: list, others: dict) -> dict:
     """What a host claims and must not have: each such name, and whose it is.
 
     ``claims`` are names as :func:`sans` gives them, ``own`` what the operator calls the host,
-    ``others`` every other name that the operator knows, with its host. An unqualified name stands
-    for every qualified one that begins with it, because resolvers complete it (resolv.conf(5),
-    search). A wildcard is a claim to whatever it covers, and none but the operator's own counts.
+    ``others`` every other name that the operator knows, with its host. A name stands for every
+    longer one that begins with its labels, because resolvers complete it (resolv.conf(5), search).
+    A wildcard is a claim to whatever it covers, and none but the operator's own counts.
     """
     mine = {_spelled(name) for name in own}
-    labels = {_label(name) for name in mine}
+    mine_begin = {begin for name in mine for begin in _beginnings(name)}
     theirs = {_spelled(name): owner for name, owner in others.items()}
     theirs = {name: owner for name, owner in theirs.items() if name not in mine}
-    begins: dict = {}
-    for name, owner in theirs.items():
-        begins.setdefault((_label(name), "." in name), owner)
+    they_begin = {begin: owner for name, owner in theirs.items() for begin in _beginnings(name)}
     found = {}
     for claim in claims:
         if claim in mine:
@@ -90,31 +91,39 @@ def foreign(claims: tuple, own: list, others: dict) -> dict:
             found[claim] = "a wildcard"
             continue
         owner = theirs.get(claim) or theirs.get("*." + claim.partition(".")[2])
-        if not owner and _label(claim) not in labels:
-            owner = begins.get((_label(claim), "." not in claim))
+        if not owner and claim not in mine_begin:
+            owner = they_begin.get(claim)
+            # The longest of the names that it completes decides.
+            for begin in reversed(_beginnings(claim)):
+                if owner or begin in mine:
+                    break
+                owner = theirs.get(begin)
         if owner:
             found[claim] = owner
     return found
 
 
 def _spelled(name: str) -> str:
+    """A name as a certificate would hold it, from the inventory's spelling of it."""
+    text = str(name).strip().strip("[]").partition("%")[0]
+    with suppress(OSError):
+        # As resolvers read 10.1 and 010.0.0.5, inet_aton(3).
+        text = socket.inet_ntoa(socket.inet_aton(text)) if _NUMBERS.fullmatch(text) else text
+    with suppress(UnicodeError):
+        text = text if text.isascii() else text.encode("idna").decode()
     try:
-        return san(name, "")
+        return san(text, "")
     except Refused:
         # No certificate can hold it, so that nobody can claim it.
         return str(name).lower()
 
 
-def _label(name: str) -> str | None:
-    """The first label of a DNS name; None of an address or a wildcard."""
-    return None if name.startswith("*") or _is_address(name) else name.partition(".")[0]
-
-
-def _is_address(name: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
+def _beginnings(name: str) -> list[str]:
+    """The shorter names that a resolver may complete to a DNS name; none of an address."""
+    if name.startswith("*") or ":" in name or _NUMBERS.fullmatch(name):
+        return []
+    labels = name.split(".")
+    return [".".join(labels[:number]) for number in range(1, len(labels))]
 
 
 def collect(host: Host, names: list) -> tuple:

@@ -10,11 +10,12 @@ import re
 from dataclasses import dataclass, field, replace
 
 from . import config, drift, program, units
+from .does import data_root
 from .errors import Refused
 from .findings import redact
 from .host import Candidate, Host, User
 from .instance import ROOT
-from .snapshot import Manifest, Snapshot, read_files
+from .snapshot import MARK, READ_MARK, Manifest, Snapshot, read_files
 from .told import TLS_DIRECTIVES, activated, read_told, strings
 
 _WORDS = ("any", "localhost", "link-local", "multicast")  # that IPAddressAllow= knows
@@ -161,7 +162,7 @@ def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()
     plan.gaps = drift.gaps(plan.candidate)
     _add_owner(plan, host, bool(desired.socket_dropin))
     _add_members(plan, host, desired.members)
-    _add_dangers(plan)
+    _add_dangers(plan, host)
     return plan
 
 
@@ -404,6 +405,13 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
         before, status = host.read(path), host.stat(path)
     except FileNotFoundError:
         before, status = None, None
+    if before not in (None, after) and _is_foreign(plan.snapshot, path, before):
+        if after is None:
+            return
+        raise Refused(
+            "%s is somebody else's, and ours has that name. Rename it; what it says is kept then."
+            % path
+        )
     text = (after or b"").decode("utf-8", "replace")
     private = path == plan.snapshot.instance.program_path or redact(text) != text
     mode = SECRET_MODE if private else FILE_MODE
@@ -418,6 +426,12 @@ def _add_file(plan: Plan, host: Host, path: str, after: bytes | None) -> None:
     )
     if before != after or not owned:
         plan.files.append(FileChange(path, before, after, mode))
+
+
+def _is_foreign(snapshot: Snapshot, path: str, data: bytes) -> bool:
+    """Whether a drop-in with a name of ours is not ours: neither in the manifest nor marked."""
+    named = path.endswith(".conf") and path not in snapshot.instance.safety
+    return named and path not in snapshot.manifest.files and MARK not in data[:READ_MARK]
 
 
 def _check_place(host: Host, path: str, user: User) -> None:
@@ -468,7 +482,7 @@ def _add_members(plan: Plan, host: Host, members: list[str] | None) -> None:
         plan.members = (group, before, after)
 
 
-def _add_dangers(plan: Plan) -> None:
+def _add_dangers(plan: Plan, host: Host) -> None:
     snapshot, does = plan.snapshot, plan.snapshot.does
     stop, hide = map(snapshot.instance.variable, ("allow_container_stop", "allow_hidden_data"))
     if does and does.active(snapshot.instance.service) and not does.answers:
@@ -478,12 +492,21 @@ def _add_dangers(plan: Plan) -> None:
                 "the restart stops the containers of a daemon that cannot be asked for them (%s)"
                 % does.problem
             )
-    if not does or not does.answers:
+    if not does:
         return
     told, candidate = snapshot.told, plan.candidate.told
-    if plan.activation == "restart":
+    if plan.activation == "restart" and does.answers:
         _keep_containers(plan)
+    elif does.outlived and candidate.setting("live-restore") is not True:
+        plan.dangers[stop] = (
+            "%d containers have outlived the daemon, which stops them when it starts, because the"
+            " desired state has no live-restore" % does.outlived
+        )
+    if plan.activation == "restart":
+        _name_dependents(plan)
     populated = does.info.get("Containers") or does.info.get("Images")
+    if not does.answers:
+        populated = does.outlived or _populated(host, data_root(snapshot.instance, told, does))
     for name in ("userns-remap", "data-root"):
         before, after = told.setting(name) or "", candidate.setting(name) or ""
         if snapshot.read.data is not None and not told.flag(name):
@@ -496,10 +519,36 @@ def _add_dangers(plan: Plan) -> None:
                     name,
                     before or "its default",
                     after or "its default",
-                    does.info.get("Containers"),
-                    does.info.get("Images"),
+                    does.info.get("Containers", "uncounted"),
+                    does.info.get("Images", "uncounted"),
                 ),
             )
+
+
+def _name_dependents(plan: Plan) -> None:
+    """What systemd stops with the daemon, and starts again with it."""
+    does, instance = plan.snapshot.does, plan.snapshot.instance
+    wrapping = [name for name, wraps in sorted(does.dependents.items()) if wraps]
+    others = [name for name, wraps in sorted(does.dependents.items()) if not wraps]
+    if wrapping:
+        plan.dangers.setdefault(
+            instance.variable("allow_container_stop"),
+            "the restart stops the containers of %s, which systemd restarts with %s"
+            % (", ".join(wrapping), instance.service),
+        )
+    if others:
+        plan.notes.append("restarted with %s: %s" % (instance.service, ", ".join(others)))
+
+
+def _populated(host: Host, root: str) -> bool:
+    """Whether a daemon's directory holds containers or images; userns-remap has one of its own."""
+    below = [name for name in host.list(root) if re.fullmatch("[0-9]+[.][0-9]+", name)]
+    for place in [root, *("%s/%s" % (root, name) for name in below)]:
+        drivers = host.list(place + "/image")
+        images = ["%s/image/%s/imagedb/content/sha256" % (place, one) for one in drivers]
+        if any(map(host.list, [place + "/containers", *images])):
+            return True
+    return False
 
 
 def postpone_upgrade(plan: Plan, allow: frozenset) -> None:

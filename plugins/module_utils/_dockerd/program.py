@@ -59,6 +59,10 @@ ExecStartPre=/bin/sh -c '\\
     3) exit 3 ;; \\
     *) ! systemctl --quiet is-active docker-tls.socket || systemctl stop docker-tls.socket ;; \\
   esac'
+# Once more, for what was written while dockerd read it: with this, too, it may not go on.
+ExecStartPost=/bin/sh -c '\\
+  ! systemctl --quiet is-active docker-tls.socket || \\
+  python3 -I {program} guard {config} {expected} {lock}'
 """
 
 

@@ -57,8 +57,9 @@ def _recover(instance: Instance, host: Host) -> int:
         lambda: _systemctl(host, "stop", "--no-block", instance.tls_socket),
         go_on=True,
     )
-    if journal.members:
-        host.run(["gpasswd", "--members", ",".join(journal.members[1]), journal.members[0]])
+    members = former_members(journal, host)
+    if members is not None:
+        host.run(["gpasswd", "--members", ",".join(members), journal.members[0]])
     if journal.enable:
         host.remove(instance.start_link)
     if instance.socket and host.stat(instance.tls_socket_path):
@@ -88,6 +89,19 @@ def committed(journal: Journal, instance: Instance, host: Host) -> bool:
     """Whether the transaction was cut off after its last write, so that all of it holds."""
     written = host.optional(instance.manifest_path) or b""
     return bool(journal.token) and (MANIFEST_TOKEN % journal.token).encode() in written
+
+
+def former_members(journal: Journal, host: Host) -> list[str] | None:
+    """The members of the socket's group without what the transaction did; None if that is nothing.
+
+    Whom somebody else added or removed meanwhile, stays so.
+    """
+    if not journal.members:
+        return None
+    group, before, after = journal.members
+    now = host.members(group)
+    wanted = sorted({*now} - ({*after} - {*before}) | ({*before} - {*after}))
+    return None if wanted == sorted(now) else wanted
 
 
 def put_back(host: Host, journal: Journal) -> tuple[list[Change], list[str]]:

@@ -19,8 +19,10 @@ from .activation import (
     restart,
     set_inode,
     set_members,
+    start_again,
     systemctl,
 )
+from .does import data_root
 from .drift import RELOAD, gaps, socket_gaps
 from .errors import HostError, Overtaken
 from .host import Host
@@ -28,7 +30,7 @@ from .instance import Instance
 from .journal import Entry, Journal, forget
 from .plan import stale
 from .probe import live_restores, lost_containers
-from .recovery import committed, put_back
+from .recovery import committed, former_members, put_back
 from .writing import Change, lay
 
 ATTEMPTS = 3  # how often somebody else may write while the former daemon is started
@@ -139,6 +141,7 @@ class _Rollback:
         self._lay(live_restore=True if keeps else None)
         if journal.active:
             self._bring_back(keeps)
+            start_again(instance, host, journal.dependents)
             if keeps and not journal.live_restore:
                 # An absent live-restore leaves a running daemon as it is, moby daemon/reload.go.
                 self._lay(live_restore=False)
@@ -152,8 +155,9 @@ class _Rollback:
         self._lay(live_restore=None, last=True)
         # Only now: systemd makes the socket anew where it was down, and nothing here may keep the
         # daemon from starting.
-        if journal.members:
-            set_members(host, *journal.members)
+        members = former_members(journal, host)
+        if members is not None:
+            set_members(host, journal.members[0], members)
         if journal.inode and host.stat(instance.socket_path):
             set_inode(instance, host, journal.inode)
         if self.failures:
@@ -164,13 +168,15 @@ class _Rollback:
     def _keeps_containers(self) -> bool:
         """Whether containers run that the former daemon.json alone would not carry through."""
         journal = self.journal
-        does = reading.read(self.instance, self.host).does
+        now = reading.read(self.instance, self.host)
+        does = now.does
         if does and does.answers:
             running = does.containers and not does.swarm
-        else:  # nobody can be asked for those that were started since
-            running = journal.keeps
-        running = running or journal.containers
-        running = running and journal.boot == self.host.boot
+        elif journal.boot != self.host.boot:
+            running = False
+        else:  # nobody can be asked for containers, nor whether somebody made a swarm
+            swarm = data_root(self.instance, now.told, does) + "/swarm/docker-state.json"
+            running = journal.keeps and not self.host.stat(swarm)
         if not running or journal.by_flag or self.instance.rootless or not self.told:
             return False
         try:

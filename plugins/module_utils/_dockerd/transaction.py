@@ -25,6 +25,7 @@ from .activation import (
     restart,
     set_inode,
     set_members,
+    start_again,
     systemctl,
 )
 from .controls import CONTROLS
@@ -143,7 +144,8 @@ def _keep(plan: Plan, host: Host) -> Journal:
     given_up = does.swarm or instance.variable("allow_container_stop") in plan.dangers
     kept = Journal(
         inode=plan.inode[0] if plan.inode else None,
-        members=plan.members[:2] if plan.members else None,
+        members=plan.members,
+        dependents=sorted(does.dependents),
         identity=does.process.identity if does.process else None,
         active=does.answers,
         containers={} if given_up else containers,
@@ -169,13 +171,17 @@ def _execute(plan: Plan, host: Host, allow: frozenset, timeout: float) -> float:
     try:
         _write(plan, host, kept)
         if plan.members:
-            set_members(host, plan.members[0], plan.members[2])
+            group, before, after = plan.members
+            if host.members(group) != before:
+                raise HostError("the members of group %s were changed meanwhile" % group)
+            set_members(host, group, after)
         if plan.inode:
             set_inode(instance, host, plan.inode[1])
         begun = time.monotonic()
         may_stop = instance.variable("allow_container_stop") in allow
         _activate(plan, host, timeout, lambda: _look_again(plan, host, kept, may_stop))
         await_answer(instance, host)
+        start_again(instance, host, kept.dependents)
         seconds = time.monotonic() - begun
         probe(plan, host, kept)
         _commit(plan, host, kept)
