@@ -700,3 +700,23 @@ def test_what_nobody_may_change(empty, frozen, path, stuck, flag):
             empty.write(path, b"new", 0o644, *ME)
     finally:
         subprocess.run(["chattr", "-" + flag, empty.real(frozen)], check=True)
+
+
+def test_a_run_that_waits_ends_with_whoever_started_it(empty):
+    """A queued run must not change a host after its operator gave up."""
+    empty.put("/run/x", "")
+    code = (
+        "import sys; sys.path.insert(0, %r)\n"
+        "from _dockerd.host import Host\n"
+        "try:\n"
+        "    with Host(%r).locked('/run/lock'): print('in')\n"
+        "except Exception as error: sys.stderr.write(str(error))\n"
+    ) % (os.path.dirname(os.path.dirname(module.__file__)), empty.root)
+    with empty.locked("/run/lock"):
+        words = [sys.executable, "-c", code]
+        waiting = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        assert waiting.poll() is None
+        waiting.stdout.close()
+        assert waiting.wait(10) == 0
+        assert waiting.stderr.read() == "/run/lock is held by another run"

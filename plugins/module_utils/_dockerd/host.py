@@ -20,6 +20,7 @@ import hashlib
 import os
 import posixpath
 import pwd
+import select
 import selectors
 import shutil
 import signal
@@ -81,6 +82,13 @@ class Result:
     def words(self) -> str:
         """What the command had to say, standard error first, on one line."""
         return " ".join((self.err or self.out).split())
+
+
+def _unheard() -> bool:
+    """Whether nobody reads this process's standard output any more, as when its SSH has ended."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _handle, event in poll.poll(0))
 
 
 def digest(data: bytes | None) -> str:
@@ -708,18 +716,22 @@ class Host:
     def locked(self, path: str, wait: bool = True) -> Iterator[None]:
         """Hold a lock file for as long as the block runs; wait for whoever holds it.
 
-        Raises HostError where the file cannot be made, or where somebody holds it and ``wait``
-        is false.
+        Raises HostError where the file cannot be made, where somebody holds it and ``wait`` is
+        false, or where whoever started this run is gone: it must not happen later, unseen.
         """
         try:
             handle = os.open(self.real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
         with os.fdopen(handle):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise HostError("%s is held by another run" % path, path=path) from error
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if not wait or _unheard():
+                        raise HostError("%s is held by another run" % path, path=path) from error
+                    time.sleep(0.1)
             yield
 
     # -- the running machine
