@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 
 from ansible.errors import AnsibleError
 
-from ..module_utils._dockerd import answers, authorities, certificates, leaves, names
+from ..module_utils._dockerd import authorities, certificates, leaves, names
 from ..module_utils._dockerd.errors import DockerdError, HostError, Refused
 from ..module_utils._dockerd.host import Host
 from ..modules.dockerd_tls import ARGUMENTS
@@ -34,6 +34,7 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,255}\$?")
 # What the module says to this plugin alone.
 BETWEEN = {
     "missing": {"type": "str", "returned": "where a library is missing"},
+    "manager": {"type": "str", "returned": "where a library is missing"},
     "requests": {
         "type": "list",
         "elements": "dict",
@@ -117,25 +118,24 @@ class ActionModule(Gated):
         first = self._execute(options, told, task_vars)
         if first.get("missing") != "cryptography" or not options["packages"]:
             return first
-        installed = self._install(options["packages"], task_vars)
-        if installed.get("failed"):
-            return {"failed": True, "msg": answers.one_line(installed.get("msg", "no answer"))}
-        return self._execute(options, told, task_vars)
+        installed = self._install(str(first.get("manager")), options["packages"], task_vars)
+        return installed if installed.get("failed") else self._execute(options, told, task_vars)
 
-    def _install(self, packages: list, task_vars: dict) -> dict:
-        """Only where the library is missing: a host that has it pays for no look-up of packages."""
-        task = self._task.copy()
-        task.args = {"name": packages, "state": "present"}
-        action = self._shared_loader_obj.action_loader.get(
-            "ansible.builtin.package",
-            task=task,
-            connection=self._connection,
-            play_context=self._play_context,
-            loader=self._loader,
-            templar=self._templar,
-            shared_loader_obj=self._shared_loader_obj,
+    def _install(self, manager: str, packages: list, task_vars: dict) -> dict:
+        """Only where the library is missing: a host that has it pays for no look-up of packages.
+
+        ansible.builtin.package would let the host name any module, and answer it past the gate.
+        """
+        if manager not in certificates.MANAGERS:
+            raise Refused(
+                "This host lacks the Python library cryptography, and has none of %s to install %s:"
+                " do that first." % (", ".join(certificates.MANAGERS), ", ".join(packages))
+            )
+        return self.ask(
+            {"name": packages, "state": "present"},
+            task_vars,
+            "ansible.builtin." + certificates.MANAGERS[manager],
         )
-        return action.run(task_vars=task_vars)
 
     def _execute(self, options: dict, told: dict, task_vars: dict) -> dict:
         arguments = {

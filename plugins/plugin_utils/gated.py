@@ -52,11 +52,15 @@ class Gated(ActionBase):
         """The task's result. Raises DockerdError."""
         return self.ask(self._task.args, task_vars)
 
-    def ask(self, arguments: dict, task_vars: dict) -> dict:
-        """Run the module on the host; what passes the gate."""
+    def ask(self, arguments: dict, task_vars: dict, module: str = "") -> dict:
+        """Run the module on the host; what passes the gate.
+
+        Of another ``module`` that is whether it failed and changed anything, and its message.
+        """
+        self._expected = {} if module else self.declared()
         try:
             return self._execute_module(
-                module_name="%s.%s" % (COLLECTION, self.MODULE),
+                module_name=module or "%s.%s" % (COLLECTION, self.MODULE),
                 module_args=arguments,
                 task_vars=task_vars,
             )
@@ -70,7 +74,7 @@ class Gated(ActionBase):
         """Before Ansible's own, which shows what it cannot parse and obeys markers."""
         output, said = (res.get(name) or "" for name in ("stdout", "stderr"))
         try:
-            found = answers.accept(output, said, self.MODULE, self.declared())
+            found = answers.accept(output, said, self.MODULE, self._expected)
         except DockerdError as error:
             found = {"failed": True, "msg": str(error), **error.facts}
         # What that makes of an answer is another thing in each version of ansible-core.

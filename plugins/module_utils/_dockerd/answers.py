@@ -15,7 +15,7 @@ import math
 
 from .errors import DockerdError
 
-SIZE_LIMIT = 8 * 1024 * 1024  # characters of a whole answer
+SIZE_LIMIT = 2 * 1024 * 1024  # characters of a whole answer
 FAILED_LIMIT = 512 * 1024  # of one that failed, all of which Ansible shows
 LIST_LIMIT = 10000
 LINES_LIMIT = 500  # of one side of a diff: difflib's time grows with their square

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from contextlib import contextmanager
 from datetime import datetime, timezone
 
@@ -34,6 +35,10 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-
 _CHAIN_LIMIT = 8  # certificates between a leaf and its authority
 
 
+# The package managers for which Ansible itself has a module: program -> module.
+MANAGERS = {"apt-get": "apt", "dnf5": "dnf5", "dnf": "dnf"}
+
+
 def need() -> None:
     """Raises HostError where the cryptography library is missing."""
     if MISSING is not None:
@@ -42,6 +47,7 @@ def need() -> None:
             "python3-cryptography (dockerd_tls_packages does it) for the Python that runs this."
             % MISSING,
             missing="cryptography",
+            manager=next((name for name in MANAGERS if shutil.which(name)), ""),
         )
 
 

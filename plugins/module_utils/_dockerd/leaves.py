@@ -346,7 +346,8 @@ def _judge_names(certificate, leaf: Leaf) -> list:
     if leaf.usage == "server" and not has and not missing:
         faults.append("the leaf has no subject alternative name, without which no client trusts it")
     common = [one.value for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if leaf.ours and common != [leaf.common_name]:
+    # A client is known by it, authorization plugins for one.
+    if (leaf.ours or leaf.usage == "client") and common != [leaf.common_name]:
         faults.append("the leaf's common name is %s, wanted is %s" % (common, leaf.common_name))
     return faults
 

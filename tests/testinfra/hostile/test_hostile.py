@@ -74,7 +74,7 @@ ANSWERS = {
     "not-a-number": "NaN is no number",
     "huge-number": "a number of 5001 digits",
     "failed-text": "failed is neither true nor false",
-    "large": "8388608 are taken",
+    "large": "2097152 are taken",
     "other-module": "files is missing",
     "failed-evil": "EVIL",
     "exit-1": None,
