@@ -145,6 +145,15 @@ def test_a_certificate_that_is_not_the_one_served(host):
     assert needs(seen) == []
 
 
+def test_a_listener_that_lets_strangers_in_is_a_gap_whatever_the_file_says(host):
+    """Somebody put another daemon.json there for as long as dockerd read it."""
+    host.put(TLS_SOCKET, "[Socket]\nListenStream=2376\n")
+    seen = running(host, served={"0.0.0.0:2376": (b"", True)})
+    assert ("0.0.0.0:2376 answers a client without a certificate", RESTART_TLS) in [
+        (gap.what, gap.need) for gap in drift.gaps(seen)
+    ]
+
+
 def test_the_unix_socket_is_down_or_listens_elsewhere(host):
     seen = running(host)
     seen.does.units["docker.socket"] = {"ActiveState": "inactive"}

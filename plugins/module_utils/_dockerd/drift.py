@@ -104,6 +104,13 @@ def socket_gaps(snapshot: Snapshot) -> list[Gap]:
                 found.append(
                     Gap("%s does not listen at %s" % (instance.tls_socket, value), RESTART_TLS)
                 )
+    if wanted:
+        # Whatever dockerd read: the guard closes TCP when it starts anew.
+        for address, (_served, answered) in does.served.items():
+            if answered:
+                found.append(
+                    Gap("%s answers a client without a certificate" % address, RESTART_TLS)
+                )
     for path, value in snapshot.digests.items():
         if snapshot.read.digests.get(path, "") != value:
             socket = path == instance.tls_socket_path and does.active(instance.tls_socket)
