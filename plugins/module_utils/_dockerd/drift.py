@@ -93,44 +93,57 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
 
 def socket_gaps(snapshot: Snapshot) -> list[Gap]:
     """What the daemon's sockets lack of what their units tell."""
-    told, does, instance = snapshot.told, snapshot.does, snapshot.instance
-    found = []
-    wanted = told.tls_socket is not None and not told.tls_socket.masked
-    if wanted != does.active(instance.tls_socket):
-        found.append(Gap("%s is %s" % (instance.tls_socket, "down" if wanted else "up"), RESTART))
-    elif wanted:
-        for value in units.listeners(told.tls_socket):
-            if _let_go(does, does.bound, _places(value)) or _unheard(does, _places(value)):
-                found.append(
-                    Gap("%s does not listen at %s" % (instance.tls_socket, value), RESTART_TLS)
-                )
-    if wanted:
-        # Whatever dockerd read: the guard closes TCP when it starts anew.
-        for address, (_served, answered) in does.served.items():
-            if answered:
-                found.append(
-                    Gap("%s answers a client without a certificate" % address, RESTART_TLS)
-                )
+    does, instance = snapshot.does, snapshot.instance
+    found = _tcp_gaps(snapshot)
     for path, value in snapshot.digests.items():
         if snapshot.read.digests.get(path, "") != value:
             socket = path == instance.tls_socket_path and does.active(instance.tls_socket)
             need = RESTART_TLS if socket else RESTART
             found.append(Gap("%s is newer than what dockerd has read" % path, need))
-    if told.socket and not told.socket.masked:
-        loaded = does.units.get(instance.socket, {}).get("Listen", "").splitlines()
-        ports = {activated(line.split()[0], "").port for line in loaded if line} - {0}
-        wanted = {activated(value, "").port for value in units.listeners(told.socket)} - {0}
-        if not does.active(instance.socket):
-            found.append(Gap("%s is down" % instance.socket, RESTART_UNIX))
-        elif does.active(instance.service) and (does.inode is None or does.refused):
-            found.append(Gap("nobody listens at %s" % instance.socket_path, RESTART_UNIX))
-        elif _let_go(does, does.paths, (instance.socket_path, "/var" + instance.socket_path)):
-            found.append(Gap("%s is active without a listener" % instance.socket, RESTART_UNIX))
-        elif ports != wanted:
-            found.append(Gap("%s listens on other ports than told" % instance.socket, RESTART_UNIX))
-        elif _took_over(snapshot):
-            found.append(Gap("dockerd made its own %s" % instance.socket_path, RESTART_UNIX))
-    return found
+    return found + _unix_gaps(snapshot)
+
+
+def _tcp_gaps(snapshot: Snapshot) -> list[Gap]:
+    told, does, instance = snapshot.told, snapshot.does, snapshot.instance
+    wanted = told.tls_socket is not None and not told.tls_socket.masked
+    if wanted != does.active(instance.tls_socket):
+        return [Gap("%s is %s" % (instance.tls_socket, "down" if wanted else "up"), RESTART)]
+    if not wanted:
+        return []
+    found = [
+        "%s does not listen at %s" % (instance.tls_socket, value)
+        for value in units.listeners(told.tls_socket)
+        if _let_go(does, does.bound, _places(value)) or _unheard(does, _places(value))
+    ]
+    # Whatever dockerd has read: the guard closes TCP when it starts anew.
+    found += [
+        "%s answers a client without a certificate" % address
+        for address, (_served, answered) in does.served.items()
+        if answered
+    ]
+    return [Gap(what, RESTART_TLS) for what in found]
+
+
+def _unix_gaps(snapshot: Snapshot) -> list[Gap]:
+    told, does, instance = snapshot.told, snapshot.does, snapshot.instance
+    if not told.socket or told.socket.masked:
+        return []
+    loaded = does.units.get(instance.socket, {}).get("Listen", "").splitlines()
+    ports = {activated(line.split()[0], "").port for line in loaded if line} - {0}
+    wanted = {activated(value, "").port for value in units.listeners(told.socket)} - {0}
+    if not does.active(instance.socket):
+        what = "%s is down" % instance.socket
+    elif does.active(instance.service) and (does.inode is None or does.refused):
+        what = "nobody listens at %s" % instance.socket_path
+    elif _let_go(does, does.paths, (instance.socket_path, "/var" + instance.socket_path)):
+        what = "%s is active without a listener" % instance.socket
+    elif ports != wanted:
+        what = "%s listens on other ports than told" % instance.socket
+    elif _took_over(snapshot):
+        what = "dockerd made its own %s" % instance.socket_path
+    else:
+        return []
+    return [Gap(what, RESTART_UNIX)]
 
 
 def _places(value: str) -> list[tuple[str, int]]:
