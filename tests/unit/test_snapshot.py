@@ -453,7 +453,7 @@ def test_what_was_recorded_for_this_process_counts(host):
 
 def test_another_process_has_read_what_is_older_than_it(host):
     host.put(CONFIG, {"icc": False})
-    changed = os.stat(host.real(CONFIG)).st_mtime
+    changed = os.stat(host.real(CONFIG)).st_ctime
     applied = {"identity": ["boot", 1, 6], "data": {"icc": True}}
     after = _with_process(host, changed + 1, applied)
     assert not after.recorded
@@ -464,8 +464,10 @@ def test_another_process_has_read_what_is_older_than_it(host):
 
 
 def test_a_certificate_newer_than_the_process_was_not_read(tls):
+    # A file that is moved to its place keeps the time of its content, and no other time counts.
     os.utime(tls.real("/tls/ca.pem"), (1000, 1000))
     seen = tls.seen()
+    seen.files["/tls/ca.pem"] = replace(seen.files["/tls/ca.pem"], ctime=1000.0)
     started = Process(1, 2000.0, ["boot", 1, 7], [])
     read = snapshot._infer(
         Snapshot(

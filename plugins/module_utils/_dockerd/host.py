@@ -55,7 +55,7 @@ class Stat:
     uid: int
     gid: int
     size: int  # bytes
-    mtime: float  # seconds since the epoch
+    ctime: float  # seconds since the epoch; a file that is moved to its place has a new one
     inode: int
     device: int = 0  # of the file system; with the inode it is one file and no other
 
@@ -117,7 +117,7 @@ def _stat(status: os.stat_result) -> Stat:
         status.st_uid,
         status.st_gid,
         status.st_size,
-        status.st_mtime,
+        status.st_ctime,
         status.st_ino,
         status.st_dev,
     )

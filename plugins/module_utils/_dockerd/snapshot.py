@@ -159,7 +159,7 @@ def _infer(snapshot: Snapshot) -> Read:
 
     def older(path: str) -> bool:
         status = snapshot.files.get(path)
-        return status is None or status.mtime <= process.started
+        return status is None or status.ctime <= process.started
 
     told = snapshot.told
     known = told.document is not None and older(told.config_path)
