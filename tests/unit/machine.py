@@ -26,6 +26,7 @@ from conftest import CONFIG, DEBIAN, SHOWN, Directory
 INSTANCE = Instance()
 BOOT = "/proc/sys/kernel/random/boot_id"
 UNITS = {INSTANCE.tls_socket_path, *INSTANCE.written}
+SWARM = "/var/lib/docker/swarm/docker-state.json"
 CHANGES = ("write", "remove", "append", "rename", "remove_tree", "own", "make_directory", "run")
 
 
@@ -175,6 +176,8 @@ class Machine(Directory):
         if twice or told.document is None or "no-such-directive" in told.data:
             return False
         live_restore = told.setting("live-restore") is True
+        if live_restore and self.stat(SWARM):
+            return False  # dockerd refuses it on a swarm node
         if not live_restore:
             self._kill()  # a daemon without it stops those that it finds
         self.exposed |= bool(self.tls and not told.verifies)

@@ -627,3 +627,37 @@ def test_what_somebody_changed_of_ours_is_displaced(host):
     seen.manifest.applied = {"data": {"icc": False}}
     made = plan.make(seen, host, plan.Desired({"icc": False}))
     assert made.displaced == {"icc (%s)" % seen.told.config_path: True}
+
+
+def test_a_drop_in_of_somebody_else_with_a_name_of_ours_stays(host):
+    path = INSTANCE.service_dropin
+    host.put(path, "[Service]\nEnvironment=HTTPS_PROXY=http://proxy:3128\n")
+    made = make(running(host), host, DESIRED)
+    assert path not in [change.path for change in made.files]
+    with pytest.raises(Refused, match="somebody else's, and ours has that name"):
+        make(running(host), host, DESIRED, service_dropin="[Service]\nLimitNOFILE=5\n")
+
+
+def test_containers_that_outlived_the_daemon_are_not_given_up(host):
+    down = {"units": {key: {"ActiveState": "inactive"} for key in INSTANCE.units}}
+    seen = running(host, answers=False, process=None, outlived=2, **down)
+    made = make(seen, host, {"icc": False})
+    assert "2 containers have outlived" in made.dangers["dockerd_allow_container_stop"]
+    assert make(seen, host, DESIRED).dangers == {}
+    made = make(seen, host, {**DESIRED, "userns-remap": "default"})
+    assert list(made.dangers) == ["dockerd_allow_hidden_data"]
+
+
+def test_what_a_daemon_holds_that_cannot_be_asked_is_seen_on_disk(host):
+    down = {"units": {key: {"ActiveState": "inactive"} for key in INSTANCE.units}}
+    seen = running(host, answers=False, process=None, **down)
+    moved = {**DESIRED, "data-root": "/srv/docker"}
+    assert make(seen, host, moved).dangers == {}
+    host.put("/var/lib/docker/100000.100000/image/overlay2/imagedb/content/sha256/x", "")
+    assert list(make(seen, host, moved).dangers) == ["dockerd_allow_hidden_data"]
+
+
+def test_services_that_go_down_with_the_daemon_are_told(host):
+    made = make(running(host, dependents={"app.service": True, "x.service": False}), host, DESIRED)
+    assert "containers of app.service" in made.dangers["dockerd_allow_container_stop"]
+    assert "restarted with docker.service: x.service" in made.notes

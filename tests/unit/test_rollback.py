@@ -10,11 +10,11 @@ import json
 import os
 
 import pytest
-from _dockerd import activation, journal, plan, rollback, snapshot, transaction
+from _dockerd import activation, journal, plan, recovery, rollback, snapshot, transaction
 from _dockerd.errors import HostError
 from _dockerd.instance import Instance
 from conftest import CONFIG
-from machine import Machine, killed_at
+from machine import SWARM, Machine, killed_at
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to root")
 INSTANCE = Instance()
@@ -335,3 +335,31 @@ def test_the_manifest_of_another_run_is_no_last_write(tmp_path):
         "%s was changed by somebody else, and stays" % INSTANCE.manifest_path
     ]
     assert host.optional(CONFIG) == former(kept)[CONFIG]
+
+
+def test_a_swarm_that_somebody_made_meanwhile_keeps_no_daemon_down(tmp_path):
+    host, _kept = changed(tmp_path, None, NO_TCP)
+    host.put(SWARM, "{}")
+    host.stop()
+    restore(host)
+    assert host.process
+    assert not host.process["live_restore"]
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted"),
+    [
+        (["alice", "bob"], ["alice"]),
+        (["alice", "bob", "carol"], ["alice", "carol"]),
+        (["bob"], None),
+        (["alice"], ["alice", "dave"]),
+    ],
+)
+def test_members_that_somebody_added_or_removed_stay_so(empty, now, wanted):
+    before, after = (["alice"], ["alice", "bob"])
+    if wanted == ["alice", "dave"]:
+        before, after = ["alice", "dave"], ["alice"]
+    kept = journal.Journal(members=("docker", before, after))
+    empty.put("/etc/group", "docker:x:998:%s\n" % ",".join(now))
+    found = recovery.former_members(kept, empty)
+    assert found == (wanted or [])

@@ -294,6 +294,36 @@ def test_a_listener_at_an_address_that_is_not_the_hosts(host, harden, reached, w
     assert reached() == "client"
 
 
+def test_a_daemon_that_has_read_a_file_which_is_there_no_more(host, harden, reached, well):
+    """Moved away and back, so that no time of its content tells."""
+    unguarded = GUARD.replace("hardened-guard", "zz-unguarded")
+    write(host, unguarded, "[Service]\nExecStartPre=\nExecStartPost=\n")
+    host.check_output("cp -p %s /etc/docker/kept && systemctl daemon-reload" % CONFIG)
+    write(host, CONFIG, '{"live-restore": true}')
+    host.check_output("systemctl restart docker.service")
+    assert reached() == "plain"
+    host.check_output("rm %s && systemctl daemon-reload" % unguarded)
+    host.check_output("mv /etc/docker/kept %s" % CONFIG)
+    assert harden().rc == 0
+    assert reached() == "client"
+
+
+def test_containers_that_outlived_their_daemon(host, harden, well):
+    host.check_output("systemctl stop docker.socket docker.service")
+    run = harden(dockerd_options={"live-restore": False})
+    assert run.rc != 0
+    assert "2 containers have outlived the daemon" in " ".join(run.stdout.split())
+    assert harden().rc == 0
+
+
+def test_a_container_that_starts_again_and_again_is_no_reason_to_roll_back(host, harden, well):
+    host.check_output("docker run -d --name loop --restart=always busybox sleep 1")
+    time.sleep(3)
+    assert harden(dockerd_options={"mtu": 1400}).rc == 0
+    host.check_output("docker rm --force loop")
+    assert harden().rc == 0
+
+
 # -- rolling back the roll-back
 
 
