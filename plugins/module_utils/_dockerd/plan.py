@@ -504,8 +504,10 @@ def _add_dangers(plan: Plan, host: Host) -> None:
         )
     if plan.activation == "restart":
         _name_dependents(plan)
-    populated = does.info.get("Containers") or does.info.get("Images")
+    counts = does.info.get("Containers"), does.info.get("Images")
+    populated, held = any(counts), "%s containers and %s images" % counts
     if not does.answers:
+        held = "containers and images"
         populated = does.outlived or _populated(host, data_root(snapshot.instance, told, does))
     for name in ("userns-remap", "data-root"):
         before, after = told.setting(name) or "", candidate.setting(name) or ""
@@ -514,14 +516,8 @@ def _add_dangers(plan: Plan, host: Host) -> None:
         if populated and before != after:
             plan.dangers.setdefault(
                 hide,
-                "%s changes from %s to %s, which hides this host's %s containers and %s images"
-                % (
-                    name,
-                    before or "its default",
-                    after or "its default",
-                    does.info.get("Containers", "uncounted"),
-                    does.info.get("Images", "uncounted"),
-                ),
+                "%s changes from %s to %s, which hides this host's %s"
+                % (name, before or "its default", after or "its default", held),
             )
 
 
