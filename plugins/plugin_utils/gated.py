@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -87,7 +88,8 @@ class Gated(ActionBase):
         path = tmp_path or shell.tmpdir
         if force or self._should_remove_tmp_path(path):
             shell.tmpdir = None
-            self._low_level_execute_command(shell.remove(path, recurse=True), sudoable=False)
+            with suppress(AnsibleError):  # in the host's words, and what went wrong before counts
+                self._low_level_execute_command(shell.remove(path, recurse=True), sudoable=False)
 
     def declared(self) -> dict:
         """What the host may answer, in the form of RETURN."""
