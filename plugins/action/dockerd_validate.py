@@ -28,7 +28,8 @@ class ActionModule(Gated):
         formats = formats.split(",") if isinstance(formats, str) else formats
         # Written here: a report of the host's own may be a program for whoever opens it.
         try:
-            told = {"starts": None, **found}
+            told = {key: found[key] for key in self.declared() if key in found}
+            told.setdefault("starts", None)  # left out where it cannot be known
             found["reports"] = {one: reports.render(one, told) for one in map(str.strip, formats)}
         except (KeyError, TypeError, ValueError) as error:
             raise Refused("No report can be written of this host's answer: %r." % error) from None
