@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import time
 from pathlib import Path
 
@@ -341,3 +342,11 @@ def test_what_is_known_of_a_user_is_declared():
     contains = returned("dockerd_rootless")["users"]["contains"]
     path = MODULES.parent / "module_utils" / "_dockerd" / "groundwork.py"
     assert literal(path, "data_root") == {*contains}
+
+
+@pytest.mark.parametrize("playbook", ["playbooks/harden.yml", "tests/testinfra/hostile/lies.yml"])
+def test_playbooks_know_the_facts_that_no_host_may_set(playbook):
+    gate = (MODULES.parent / "plugin_utils" / "gated.py").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r'NO_FACT = re[.]compile\("(.+)"\)', gate)
+    text = (MODULES.parents[1] / playbook).read_text(encoding="utf-8")
+    assert "unspoken: %s\n" % pattern in text
