@@ -544,16 +544,19 @@ def keep(params: dict, host: Host, now: datetime, check: bool) -> dict:
     else:
         wanted = [client(params, one) for one in params["clients"]]
     issuers = bundle(told["issuers"]) or None
-    plans = []
+    plans, completed = [], set()
     for leaf in wanted:
         with acting_for(leaf):
+            # What a run that was cut off had decided on, comes before all that is judged here.
+            host, files = leaves.complete(host, leaf, check)
+            completed.update(files)
             if not params["replace_authority"]:
                 present = bundle(told["present"]) or issuers or []
                 leaves.check_authority(host, leaf, bundle(told["trust"]), present, now)
             trust = (told["trust"] or "").encode()
             plans.append(leaves.plan(host, leaf, trust, issuers, now, told["refusal"]))
-    result: dict = {"files": set(), "leaves": [], "requests": [], "diff": []}
-    changed = False
+    changed = bool(completed)
+    result: dict = {"files": completed, "leaves": [], "requests": [], "diff": []}
     signs = check and params["provider"] == "authority"  # the real run will have an answer
     for plan in plans:
         leaf, answer = plan.leaf, told["certificates"].get(plan.leaf.name)

@@ -6,7 +6,8 @@
 docker-tls.socket hands dockerd a TCP listener, and what dockerd does with it is in daemon.json,
 which others write, too. So each start asks whether that file still demands verified clients; if
 not, the listener is closed and dockerd starts without it. While a run of ours is about to start
-dockerd, it also asks whether what will be started is what the run wrote.
+dockerd, it also asks whether what will be started is what the run wrote. And where a run was cut
+off between a new certificate and its key, it puts both in place.
 
 The standard library alone: each start of dockerd waits for this.
 """
@@ -19,12 +20,15 @@ import json
 import os
 import sys
 
+from . import pair
+
 UNVERIFIED, OVERTAKEN = 1, 3  # exit statuses; the drop-in closes TCP for any other than 0 and 3
 
 
 def main(arguments: list[str]) -> int:
     """``CONFIG EXPECTED LOCK``: daemon.json, what a run of ours expects, and that run's lock."""
     config, expected, lock = arguments
+    complete(config)
     for path in overtaken(expected, lock):
         sys.stderr.write("failed to start: somebody else changed %s meanwhile\n" % path)
         return OVERTAKEN
@@ -34,17 +38,36 @@ def main(arguments: list[str]) -> int:
     return UNVERIFIED
 
 
+def complete(config: str) -> None:
+    """Put a new certificate and its key in place that a run had decided on and not come to."""
+    told = _told(config)
+    certificate, key = str(told.get("tlscert", "")), str(told.get("tlskey", ""))
+    try:
+        if pair.decided(certificate):
+            pair.complete(certificate, key)
+    except (OSError, ValueError) as error:
+        sys.stderr.write("%s: %s\n" % (certificate, error))
+
+
+def _told(config: str) -> dict:
+    """The directives of daemon.json; none where they cannot be read."""
+    try:
+        with open(config, "rb") as file:
+            told = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def verifies(config: str) -> bool:
     """Whether daemon.json demands client certificates of a named authority.
 
     Without tlscacert dockerd would trust every authority of the system.
     """
-    try:
-        with open(config, "rb") as file:
-            told = json.loads(file.read())
-        return told["tlsverify"] is True and bool(told["tlscacert"]) and bool(told["tlscert"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+    told = _told(config)
+    return (
+        told.get("tlsverify") is True and bool(told.get("tlscacert")) and bool(told.get("tlscert"))
+    )
 
 
 def overtaken(expected: str, lock: str) -> list[str]:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from . import pair
 from .certificates import (
     certificates,
     chains_to,
@@ -38,8 +39,8 @@ from .certificates import (
     subjects,
     usages,
 )
-from .errors import DockerdError, Refused
-from .host import Host
+from .errors import DockerdError, HostError, Refused
+from .host import READ_LIMIT, Host, Stat
 from .names import san_order
 
 with suppress(ImportError):  # certificates.MISSING says so
@@ -660,11 +661,49 @@ def install(host: Host, plan: Plan, answer: bytes, issuers: list, now: datetime)
         )
     settle(host, plan)
     if plan.new_key:
-        host.write(leaf.key, key_pem(private), leaf.modes[leaf.key], leaf.uid, leaf.gid)
-    host.write(leaf.certificate, pem(*chain), leaf.modes[leaf.certificate], leaf.uid, leaf.gid)
+        for path, data in ((leaf.key, key_pem(private)), (leaf.certificate, pem(*chain))):
+            ready = host.beside(path, pair.NEXT)
+            host.write(ready, data, leaf.modes[path], leaf.uid, leaf.gid)
+        complete(host, leaf)
+    else:
+        host.write(leaf.certificate, pem(*chain), leaf.modes[leaf.certificate], leaf.uid, leaf.gid)
     host.remove(leaf.pending)
     plan.chain = chain
     plan.signed = True
+
+
+def complete(host: Host, leaf: Leaf, check: bool = False) -> tuple[Host, list]:
+    """Put a certificate and its key in place that were decided on, see pair.py.
+
+    Returns the host with them in place, in check mode, too, and their paths, if there were any.
+    Raises HostError.
+    """
+    paths = [host.real(leaf.certificate), host.real(leaf.key)]
+    try:
+        if check and pair.decided(paths[0]):
+            return _Completed(host, leaf), [leaf.certificate, leaf.key]
+        if check or not pair.complete(*paths):
+            return host, []
+    except OSError as error:
+        place = leaf.certificate
+        raise HostError("%s: %s" % (place, error.strerror), path=place) from error
+    return host, [leaf.certificate, leaf.key]
+
+
+class _Completed(Host):
+    """A host as it will be when what was decided is in place."""
+
+    def __init__(self, host: Host, leaf: Leaf) -> None:
+        super().__init__(host.root, host.viewer, host.ours)
+        names = {path: host.beside(path, pair.NEXT) for path in (leaf.key, leaf.certificate)}
+        known = host._ready if isinstance(host, _Completed) else {}
+        self._ready = {**known, **{one: name for one, name in names.items() if host.stat(name)}}
+
+    def read(self, path: str, limit: int = READ_LIMIT) -> bytes:
+        return super().read(self._ready.get(path, path), limit)
+
+    def stat(self, path: str) -> Stat | None:
+        return super().stat(self._ready.get(path, path))
 
 
 def advance(

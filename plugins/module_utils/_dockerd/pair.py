@@ -1,0 +1,71 @@
+# Copyright: hardened.docker contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A certificate and its key, replaced as one, though they are two files.
+
+A daemon that starts between two writes would find a pair that does not match, and stay down. So
+both lie ready beside their places first, the certificate last: once it is there, the exchange is
+decided, and whoever comes across it completes it by two renames: the run, the next run, or the
+guard before the daemon starts.
+
+The standard library alone: each start of dockerd waits for this.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+NEXT = ".%s.hardened-next"
+DRAFT = ".hardened-new"  # how a file is called that is not whole yet, see host.py
+
+
+def ready(path: str) -> tuple[str, str]:
+    """A file's place, links followed, and where what will take that place lies."""
+    place = os.path.realpath(path)
+    directory, name = os.path.split(place)
+    return place, os.path.join(directory, NEXT % name)
+
+
+def decided(certificate: str) -> bool:
+    """Whether a new certificate and its key lie ready."""
+    return os.path.lexists(ready(certificate)[1])
+
+
+def complete(certificate: str, key: str) -> bool:
+    """Put in place what was decided; whether there was anything. Raises OSError."""
+    certificate, new_certificate = ready(certificate)
+    key, new_key = ready(key)
+    done = os.path.lexists(new_certificate) and not _overtaken(certificate, key, new_certificate)
+    for name, place in ((new_key, key), (new_certificate, certificate)):
+        # Where it is gone, somebody else was faster, or came so far before he was cut off.
+        with suppress(FileNotFoundError):
+            if done:
+                os.rename(name, place)
+                _sync(os.path.dirname(place))
+            else:
+                os.unlink(name)  # of a run that was cut off before it came so far
+        with suppress(FileNotFoundError):
+            os.unlink(name + DRAFT)
+    return done
+
+
+def _overtaken(certificate: str, key: str, new_certificate: str) -> bool:
+    """Whether somebody put another pair in place since, which fits."""
+    with suppress(OSError):  # such as a certificate that is not there, or a pair that does not fit
+        if os.stat(certificate).st_ctime <= os.stat(new_certificate).st_ctime:
+            return False
+        import ssl  # pylint: disable=import-outside-toplevel
+
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        return True
+    return False
+
+
+def _sync(directory: str) -> None:
+    """Make a rename outlive a loss of power, and come before the next one, fsync(2)."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
