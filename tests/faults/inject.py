@@ -101,6 +101,10 @@ def named(event: str, args: tuple) -> tuple:
         return "", ""
     if os.path.isdir(where) if kind == "mkdir" else kind in TAKES and not os.path.lexists(where):
         return "", ""  # an attempt that changes nothing
+    if kind == "rename":
+        target = place(args[1], args[3])
+        if os.path.dirname(target) == os.path.dirname(where) and os.path.lexists(target):
+            kind = "replace"  # which takes no space: the directory's entry is there
     passes = where.endswith(".pyc") or "__pycache__" in where or where.endswith(" (deleted)")
     if passes or any(where == one or where.startswith(one + "/") for one in PASSING):
         return "", ""

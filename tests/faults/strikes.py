@@ -22,11 +22,12 @@ SPACE = ("open", "mkdir", "rename", "link", "symlink")
 CAUSES = {"enospc": os.strerror(28), "erofs": os.strerror(30)}
 # What a transaction puts in place as a whole. Certificates are another module's.
 WHOLE = re.compile(
-    r"(?!.*hardened-(guard|recovery))etc/docker/daemon\.json|etc/systemd/system/docker[^/]*(/.*)?"
-    r"|home/[^/]+/\.config/(docker/daemon\.json|systemd/.*)"
+    r"(?!.*[.]hardened-[0-9a-f]{12}$)"  # what lies ready, unused
+    r"(etc/docker/daemon\.json|etc/systemd/system/docker[^/]*(/.*)?"
+    r"|home/[^/]+/\.config/(docker/daemon\.json|systemd/.*))"
 )
 DIRECTORY = "04"  # how its fingerprint begins
-LEFT = re.compile(r"new$|^run/|\.draft|/transaction|/\.[^/]*\.[a-z0-9_]{8}$")
+LEFT = re.compile(r"new$|/\.[^/]*\.hardened-|^run/|\.draft|/transaction|/\.[^/]*\.[a-z0-9_]{8}$")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,10 @@ INSTANCE = Instance()
 BOOT = "/proc/sys/kernel/random/boot_id"
 UNITS = {INSTANCE.tls_socket_path, *INSTANCE.written}
 SWARM = "/var/lib/docker/swarm/docker-state.json"
-CHANGES = ("write", "remove", "append", "rename", "remove_tree", "own", "make_directory", "run")
+CHANGES = (
+    *("write", "remove", "append", "rename", "remove_tree", "own", "make_directory", "run"),
+    *("promote", "tidy"),
+)
 
 
 class Cut(BaseException):
@@ -44,6 +47,7 @@ class Machine(Directory):
         self.asked = []  # commands, and the changes of files, in order
         self.cut = None  # at which of them the run is killed
         self.broken = set()  # files that cannot be written
+        self.full = False  # whether the disk has no space for a new file
         self.meddle = {}  # words of systemctl -> what somebody else does right before
         self.process = None
         self.unix, self.tls = True, False
@@ -107,8 +111,13 @@ class Machine(Directory):
             self.asked.append(" ".join(what) if name == "run" else "%s %s" % (name, what))
             if self.cut and self.cut <= len(self.asked):
                 raise Cut  # and again, whatever it does about that: it is dead
-            if what in self.broken if isinstance(what, str) else False:
-                raise HostError("%s: Read-only file system" % what)
+            stuck = [
+                one for one in (what, *rest[:1]) if isinstance(one, str) and one in self.broken
+            ]
+            if stuck and name != "tidy":
+                raise HostError("%s: Read-only file system" % stuck[0])
+            if self.full and name in ("write", "append", "make_directory"):
+                raise HostError("%s: No space left on device" % what)
             return change(what, *rest, **more)
 
         return counted
@@ -138,6 +147,9 @@ class Machine(Directory):
     def _systemctl(self, verb, *names):
         if verb == "daemon-reload":
             self.load()
+        elif verb == "show":
+            state = "active" if self.process else "failed"
+            return 0, "ActiveState=%s\nExecMainStartTimestampMonotonic=5\n" % state, ""
         elif (verb, names[0]) == ("stop", INSTANCE.tls_socket):
             self.tls = False
         elif (verb, names[0]) == ("start", INSTANCE.tls_socket):

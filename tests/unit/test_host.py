@@ -720,3 +720,41 @@ def test_a_run_that_waits_ends_with_whoever_started_it(empty):
         waiting.stdout.close()
         assert waiting.wait(10) == 0
         assert waiting.stderr.read() == "/run/lock is held by another run"
+
+
+@root_only
+def test_what_lies_ready_beside_ours_is_ours_too(shared):
+    ours = shared + "/root/unit.conf"
+    Host().write(ours, b"former", 0o644)
+    seen = Host().seen_by(NOBODY, (ours,))
+    ready = seen.beside(ours, module.READY % "0123456789ab")
+    seen.write(ready, b"next", 0o644)
+    assert Host().stat(ready).uid == 0
+    seen.promote(ours, ready, b"former")
+    assert seen.read(ours) == b"next"
+    seen.write(ready, b"next", 0o644)
+    seen.tidy(ours)
+    assert seen.stat(ready) is None
+    for other in (ready + "/x", shared + "/root/.secret.hardened-0123", ready.replace("-", "-g")):
+        with pytest.raises(HostError, match="Permission denied"):
+            seen.write(other, b"", 0o644)
+
+
+def test_what_lies_ready_takes_a_place_only_where_nobody_wrote_meanwhile(empty):
+    empty.put("/etc/file", "former")
+    ready = empty.beside("/etc/file", module.READY % "ab")
+    empty.put(ready, "next")
+    with pytest.raises(Overtaken, match="/etc/file was changed by somebody else"):
+        empty.promote("/etc/file", ready, b"other")
+    assert (empty.text("/etc/file"), empty.text(ready)) == ("former", "next")
+    with pytest.raises(HostError, match="/etc/file cannot be written: No such file"):
+        empty.promote("/etc/file", ready + "c")
+
+
+def test_a_drop_in_directory_goes_with_the_last_of_what_lay_ready(empty):
+    empty.put("/etc/a.d/.x.conf.hardened-ab", "")
+    empty.put("/etc/a.d/.x.conf.hardened-new", "")
+    empty.tidy("/etc/a.d/x.conf")
+    assert not empty.list("/etc/a.d")
+    assert not os.path.exists(empty.real("/etc/a.d"))
+    empty.tidy("/etc/none.d/x.conf")

@@ -57,7 +57,7 @@ def test_the_former_state_is_kept_whole_and_for_root_only(host, kept):
 
 def test_it_says_of_which_boot_and_which_transaction_it_is(host, kept):
     host.put("/proc/sys/kernel/random/boot_id", "the next boot\n")
-    journal.forget(INSTANCE, host)
+    journal.forget(INSTANCE, host, Journal())
     other = journal.keep(INSTANCE, host, Journal(), [])
     assert (kept.boot, other.boot) == ("", "the next boot")
     assert len(kept.token) == 32
@@ -124,7 +124,7 @@ def test_junk_among_the_announcements_is_passed_over(host, kept, raw):
 
 def test_a_draft_is_no_journal(host, kept, monkeypatch):
     """Killed while it kept the former state: nothing was changed, nothing is put back."""
-    journal.forget(INSTANCE, host)
+    journal.forget(INSTANCE, host, Journal())
 
     def killed(path, target):
         raise KeyboardInterrupt
@@ -144,7 +144,7 @@ def test_whatever_is_in_the_place_of_the_draft_gives_way(host, make):
     make(host.real(DIRECTORY + ".draft"))
     assert journal.keep(INSTANCE, host, Journal(), []) == read(host)
     make(host.real(DIRECTORY + ".draft"))
-    journal.forget(INSTANCE, host)
+    journal.forget(INSTANCE, host, Journal())
     assert host.list(INSTANCE.state_directory) == []
 
 
@@ -153,11 +153,11 @@ def test_it_is_forgotten_in_one_step(host, kept, monkeypatch):
     trees = []
     with monkeypatch.context() as patch:
         patch.setattr(host, "remove_tree", trees.append)
-        journal.forget(INSTANCE, host)
+        journal.forget(INSTANCE, host, Journal())
     assert trees == [DIRECTORY + ".draft"] * 2
     assert read(host) is None
     journal.keep(INSTANCE, host, Journal(), [])
-    journal.forget(INSTANCE, host)
+    journal.forget(INSTANCE, host, Journal())
     assert host.list(INSTANCE.state_directory) == []
 
 

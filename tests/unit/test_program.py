@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from _dockerd import plan, program, snapshot, units
@@ -35,18 +37,20 @@ def text(path, which=INSTANCE):
 
 
 @owned_by_root
-def test_every_plan_has_the_three_files_that_keep_a_host_safe(host):
+def test_every_plan_has_the_files_that_keep_a_host_safe(host):
     planned = host.plan({"icc": False})
     modes = {change.path: change.mode for change in planned.files}
     assert modes == {
         INSTANCE.program_path: 0o600,
         INSTANCE.recovery_path: 0o644,
+        INSTANCE.rescue_path: 0o644,
         INSTANCE.guard_dropin: 0o644,
         CONFIG: 0o644,
     }
     contents = {change.path: change.after for change in planned.files}
     del contents[CONFIG]
     assert contents == made()
+    assert tuple(made()) == INSTANCE.safety  # none comes before what it calls
     assert set(INSTANCE.safety) <= set(planned.manifest.files)
     host.apply(planned)
     assert not host.plan({"icc": False}).changed
@@ -118,6 +122,27 @@ def test_a_user_s_daemon_gets_them_from_root_and_without_a_guard(host):
 # -- the program
 
 
+def imported(*names):
+    """The files of the core that these import, by whatever way; not for their types alone."""
+    found, todo = set(), [*names]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        tree = ast.parse((Path(program.__file__).parent / (name + ".py")).read_text())
+        typing = [
+            one
+            for one in ast.walk(tree)
+            if isinstance(one, ast.If) and "TYPE" in ast.dump(one.test)
+        ]
+        skipped = {id(node) for one in typing for node in ast.walk(one)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level and id(node) not in skipped:
+                todo += [node.module] if node.module else [one.name for one in node.names]
+    return found
+
+
 def test_the_program_is_the_same_whenever_it_is_made():
     assert made()[INSTANCE.program_path] == made()[INSTANCE.program_path]
     with zipfile.ZipFile(io.BytesIO(made()[INSTANCE.program_path])) as archive:
@@ -127,11 +152,10 @@ def test_the_program_is_the_same_whenever_it_is_made():
 
 def test_the_program_has_all_that_it_imports(tmp_path):
     """It runs where nothing of ours is, and what is missing would be found at the next boot."""
+    assert program.PARTS == sorted(imported("guard", "recovery", "rescue"))
     place = tmp_path / "hardened-docker.pyz"
     place.write_bytes(made()[INSTANCE.program_path])
-    code = "import sys; sys.path.insert(0, %r); import _dockerd.guard, _dockerd.recovery" % str(
-        place
-    )
+    code = "import sys; sys.path.insert(0, %r); import _dockerd.guard, _dockerd.rescue" % str(place)
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, cwd="/")
 
 

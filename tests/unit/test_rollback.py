@@ -10,8 +10,9 @@ import json
 import os
 
 import pytest
-from _dockerd import activation, journal, plan, recovery, rollback, snapshot, transaction
+from _dockerd import activation, config, journal, plan, recovery, rollback, snapshot, transaction
 from _dockerd.errors import HostError
+from _dockerd.host import digest
 from _dockerd.instance import Instance
 from conftest import CONFIG
 from machine import SWARM, Machine, killed_at
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files must belong to 
 INSTANCE = Instance()
 PLAIN = {"icc": False, "live-restore": True}
 TLS = {"tlsverify": True, "tlscacert": "/ca.pem", "tlscert": "/cert.pem", "tlskey": "/key.pem"}
+TRUE = config.render({"icc": False, "live-restore": True})
 LISTEN = "[Socket]\nListenStream=0.0.0.0:2376\nService=docker.service\n"
 NO_TCP = plan.Desired(PLAIN)
 TCP = plan.Desired({**PLAIN, **TLS}, tls_socket=LISTEN)
@@ -41,8 +43,7 @@ def changed(tmp_path, former, desired, data=None, activate=True):
         host.start()
         host.containers, host.killed = {"id-web": ("web", 40), "id-db": ("db", 41)}, []
     if former is not None:
-        begin(host, former)
-        journal.forget(INSTANCE, host)
+        journal.forget(INSTANCE, host, begin(host, former))
     kept = begin(host, desired, activate)
     assert host.killed == []
     host.asked.clear()
@@ -118,7 +119,7 @@ def cuts(host, tmp_path, step=1, first=1):
         with killed_at(other, number) as hit:
             restore(other)
         if not hit:
-            assert number > 5
+            assert step > 1 or number > 5
             return
         yield number, other
 
@@ -266,6 +267,69 @@ def test_whoever_writes_without_end_is_named_and_the_journal_stays(tmp_path):
 
 
 # -- in the way
+
+
+@pytest.mark.parametrize("runs", [True, False])
+@pytest.mark.parametrize("course", COURSES)
+def test_it_needs_no_space_on_the_disk(tmp_path, course, runs):
+    host, kept = changed(tmp_path, *COURSES[course])
+    if not runs:
+        host.process = None
+    host.full = True
+    assert restore(host).notes == []
+    host.full = False
+    well(host, kept)
+    assert not [path for path in host.tree() if ".hardened-" in path]
+
+
+@pytest.mark.parametrize("course", COURSES)
+def test_not_even_where_it_is_gone_through_once_more(tmp_path, course):
+    host, kept = changed(tmp_path, *COURSES[course])
+    host.full = True
+    for _number, one in cuts(host, tmp_path):
+        one.process["started"] -= 1  # time has passed
+        restore(one)
+        one.full = False
+        well(one, kept)
+
+
+def test_nor_with_flags_that_gave_way(tmp_path):
+    line = "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// --icc=true\n"
+    host = Machine.made(tmp_path / "host", ["web", "db"])
+    host.put("/etc/systemd/system/docker.service.d/flags.conf", line)
+    host.load()
+    kept = begin(host, plan.Desired({**PLAIN, "log-level": "warn"}))
+    host.process, host.full = None, True
+    assert restore(host).notes == []
+    assert files(host, kept) == former(kept)
+    assert host.process
+    assert host.killed == []
+
+
+def test_no_restart_with_a_file_that_keeps_no_containers(tmp_path):
+    host, kept = changed(tmp_path, *COURSES["first hardening"])
+    with killed_at(host, 11):
+        restore(host)
+    host.broken = {CONFIG}
+    host.process["started"] -= 1
+    with pytest.raises(HostError):
+        restore(host)
+    assert host.killed == []
+    host.broken = set()
+    restore(host)
+    well(host, kept)
+
+
+def test_what_cannot_be_kept_beside_its_place_is_not_begun(tmp_path):
+    host = Machine.made(tmp_path / "host", ["web", "db"])
+    host.put(CONFIG, {"icc": False})
+    before = host.tree()
+    for data in (host.read(CONFIG), TRUE):
+        broken = host.beside(CONFIG, ".%s.hardened-" + digest(data)[:12])
+        host.broken = {broken}
+        with pytest.raises(HostError, match="Read-only"):
+            begin(host, TCP)
+        assert host.tree() == before
 
 
 @pytest.mark.parametrize("stuck", [INSTANCE.socket_dropin, INSTANCE.manifest_path, CONFIG])

@@ -87,6 +87,10 @@ class Watched(Directory):
         super().write(path, *rest)
         self.look()
 
+    def promote(self, path, *rest):
+        super().promote(path, *rest)
+        self.look()
+
     def remove(self, path, *rest):
         super().remove(path, *rest)
         self.look()
@@ -212,7 +216,7 @@ def state(host):
     return {
         path: entry
         for path, entry in host.tree().items()
-        if "/hardened-docker/system/transaction/" not in path
+        if "/hardened-docker/system/transaction/" not in path and ".hardened-" not in path
     }
 
 
@@ -299,14 +303,14 @@ def test_a_file_that_cannot_be_put_back_makes_no_prefix_unsafe(tmp_path, found, 
 
 def refuse(host, stuck):
     """Let one file of the host be read-only, such as by chattr."""
-    for name in ("write", "remove"):
+    for name in ("write", "remove", "promote"):
         setattr(host, name, _refusing(getattr(host, name), stuck))
 
 
 def _refusing(do, stuck):
     def refused(path, *rest):
-        if path == stuck:
-            raise HostError("%s: Read-only" % path)
+        if stuck in (path, *rest):
+            raise HostError("%s: Read-only" % stuck)
         do(path, *rest)
 
     return refused

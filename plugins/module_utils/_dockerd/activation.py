@@ -39,18 +39,25 @@ def restart(
     timeout: float,
     expected: dict[str, bytes | None] | None = None,
     last_look: Callable[[], None] = lambda: None,
+    must_guard: bool = True,
 ) -> None:
     """Start the daemon anew, with the sockets in ``remake``, whose listeners are not as told.
 
     ``expected`` are files that must be as given when dockerd reads them; the guard in its unit
-    looks at them in the last moment, and a user's daemon has none. ``last_look`` raises HostError
+    looks at them in the last moment, and a user's daemon has none. Without ``must_guard`` a disk
+    that has no place for them is no reason to leave the daemon down. ``last_look`` raises HostError
     where the daemon may not be stopped. Raises HostError where it does not start, too.
     """
     guarded = expected and not instance.rootless
     systemctl(instance, host, "reset-failed", *instance.units, check=False)
     if guarded:
         told = {path: digest(data) for path, data in expected.items()}
-        host.write(instance.expected_path, json.dumps(told).encode(), 0o600)
+        try:
+            host.write(instance.expected_path, json.dumps(told).encode(), 0o600)
+        except HostError:
+            if must_guard:
+                raise
+            host.remove(instance.expected_path)
     try:
         for path, data in (expected or {}).items():
             if host.optional(path) != data:

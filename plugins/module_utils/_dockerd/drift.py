@@ -225,3 +225,13 @@ def _directive_gaps(snapshot: Snapshot) -> list[Gap]:
         else:
             found.append(Gap("%s differs, which dockerd reads at start only" % name, RESTART))
     return found
+
+
+def stale(wanted: Snapshot, missed: list[Gap]) -> set[str]:
+    """The socket units of an instance whose listeners are not as it is told."""
+    needs, instance = {gap.need for gap in missed}, wanted.instance
+    found = {instance.socket} if RESTART_UNIX in needs else set()
+    # One that is told no more holds on to its listener until it is stopped.
+    if RESTART_TLS in needs or wanted.told.tls_socket is None:
+        found.add(instance.tls_socket)
+    return found - {""}

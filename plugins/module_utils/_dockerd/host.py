@@ -20,6 +20,7 @@ import hashlib
 import os
 import posixpath
 import pwd
+import re
 import select
 import selectors
 import shutil
@@ -43,6 +44,9 @@ PIECE = 64 * 1024  # bytes that a file is asked for at once
 SESSION_LIMIT = 16 * READ_LIMIT  # bytes that one session of questions may bring in
 LINKS_LIMIT = 40  # what Linux allows in one path, path_resolution(7)
 DRAFT = ".%s.hardened-new"  # a file that is not whole yet; one name, so that the next run finds it
+# What lies ready to take a file's place, by the digest of its bytes; DRAFT, too, begins like it.
+READY = ".%%s.hardened-%s"
+_LIES_READY = re.compile(r"[.](.+)[.]hardened-[0-9a-f]+")
 ANYTHING = object()  # whatever a file holds, it may be replaced
 
 
@@ -154,6 +158,12 @@ def _sync(directory: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _draft(path: str) -> str:
+    """Where a file is written before it takes its place."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, DRAFT % name.lstrip("."))
 
 
 def _make_parents(directory: str) -> None:
@@ -296,7 +306,7 @@ class Host:
 
     @contextmanager
     def _rights(self, path: str) -> Iterator[None]:
-        if not self.viewer or path in self.ours or self._is_state(path, self.viewer):
+        if not self.viewer or self._is_ours(path) or self._is_state(path, self.viewer):
             yield
             return
         group, user = _LIBC.setfsgid(self.viewer.gid), _LIBC.setfsuid(self.viewer.uid)
@@ -307,6 +317,12 @@ class Host:
         finally:
             _LIBC.setfsuid(user)
             _LIBC.setfsgid(group)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether this is root's wherever it lies, or lies ready to take the place of what is."""
+        directory, _slash, name = path.rpartition("/")
+        own = _LIES_READY.fullmatch(name)
+        return path in self.ours or bool(own and "%s/%s" % (directory, own[1]) in self.ours)
 
     def _is_state(self, path: str, viewer: User) -> bool:
         """Whether this is what we keep of the viewer's daemon, word for word.
@@ -365,6 +381,15 @@ class Host:
                 done = []
             todo = [piece for piece in target.split("/") if piece] + todo
         return os.path.join(self.root, *done)
+
+    @_with_rights
+    def beside(self, path: str, form: str) -> str:
+        """A name in the directory of the file behind ``path``, links followed; %s is its own."""
+        target = self.real(path)
+        if os.path.islink(target):
+            target = os.path.realpath(target)
+        directory, name = os.path.split("/" + target[len(self.root) :].lstrip("/"))
+        return os.path.join(directory, form % name)
 
     # -- reading
 
@@ -576,8 +601,7 @@ class Host:
         if os.path.lexists(target) and not os.path.isfile(target):
             # Such as /dev/null, to which a link masks a unit.
             raise HostError("%s cannot be written: it is no regular file" % path, path=path)
-        temporary = os.path.join(os.path.dirname(target), DRAFT % os.path.basename(target))
-        made = False
+        temporary, made = _draft(target), False
         try:
             _make_parents(os.path.dirname(target))
             with suppress(FileNotFoundError):
@@ -637,11 +661,42 @@ class Host:
             raise HostError("%s: %s" % (path, error.strerror), path=path) from error
 
     @_with_rights
+    def promote(self, path: str, name: str, expected: object = ANYTHING) -> None:
+        """Let what lies under a name beside a file take its place, for which it needs no space.
+
+        It lies there still, where the file system has links. Raises HostError with nothing
+        changed, and Overtaken where the place holds other bytes than ``expected``.
+        """
+        try:
+            if expected is not ANYTHING:
+                self._compare(path, expected)
+            target, source = os.path.realpath(self.real(path)), self.real(name)
+            draft = _draft(target)
+            with suppress(OSError):
+                os.unlink(draft)
+            with suppress(OSError):
+                os.link(source, draft)
+                source = draft
+            os.rename(source, target)
+            _sync(os.path.dirname(target))
+        except OSError as error:
+            words = "%s cannot be written: %s" % (path, error.strerror)
+            raise HostError(words, path=path) from error
+
+    @_with_rights
     def tidy(self, path: str) -> None:
-        """Remove what a run that was killed while it wrote the file left beside it."""
-        target = os.path.realpath(self.real(path))
+        """Remove what lies ready beside a file, and what a run left that was killed at it.
+
+        A drop-in directory that is left empty goes, too.
+        """
+        directory, name = os.path.split(os.path.realpath(self.real(path)))
         with suppress(OSError):
-            os.unlink(os.path.join(os.path.dirname(target), DRAFT % os.path.basename(target)))
+            begins = READY % "" % name.lstrip(".")
+            found = [one for one in os.listdir(directory) if one.startswith(begins)]
+            for one in found:
+                os.unlink(os.path.join(directory, one))
+            if found and directory.endswith(".d"):
+                os.rmdir(directory)
 
     def _own(self, handle: int, uid: int, gid: int) -> None:
         """Give a new file to its owner; to a group of which the viewer is none, only root can."""

@@ -140,16 +140,30 @@ class Instance:
         return "%s/%s" % (SYSTEM, self.recovery)
 
     @property
+    def rescue(self) -> str:
+        """The unit that brings a daemon back which failed while its change was cut off.
+
+        A user's manager cannot call one of root's.
+        """
+        return "" if self.rootless else "hardened-docker-rescue-%s.service" % self._key
+
+    @property
+    def rescue_path(self) -> str:
+        """Where it lies."""
+        return "%s/%s" % (SYSTEM, self.rescue)
+
+    @property
     def guard_dropin(self) -> str:
-        """What calls both: of the service, or of the manager that starts a user's daemon."""
+        """What calls them: of the service, or of the manager that starts a user's daemon."""
         if self.rootless:
             return "%s/user@%d.service.d/hardened-recovery.conf" % (SYSTEM, self.user.uid)
         return self.dropin(self.service, "hardened-guard.conf")
 
     @property
     def safety(self) -> tuple[str, ...]:
-        """The three above, in the order in which they are of use. They are root's."""
-        return self.program_path, self.recovery_path, self.guard_dropin
+        """All of the above, in the order in which they are of use. They are root's."""
+        rescue = [self.rescue_path] if self.rescue else []
+        return (self.program_path, self.recovery_path, *rescue, self.guard_dropin)
 
     @property
     def written(self) -> tuple[str, ...]:

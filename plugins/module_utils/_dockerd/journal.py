@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Iterable
 
 from .errors import HostError
-from .host import Host, digest
+from .host import READY, Host, digest
 from .instance import Instance
 
 WAY_OUT = "; look at it, put back by hand what it holds, and remove it"
@@ -64,8 +66,20 @@ class Journal:
         return bool(former and former.data == data) or digest(data) in self.written.get(path, ())
 
 
-def keep(instance: Instance, host: Host, journal: Journal, paths: list[str]) -> Journal:
-    """Put the former state of these files on disk, before the first change."""
+def keep(
+    instance: Instance,
+    host: Host,
+    journal: Journal,
+    paths: list[str],
+    beside: list[str] | None = None,
+    spares: Iterable[bytes] = (),
+) -> Journal:
+    """Put the former state of these files on disk, before the first change.
+
+    Those in ``beside`` (None: all) also beside their places, so that a roll-back needs no space on
+    the disk, and with them ``spares``, what daemon.json may have to hold on the way back.
+    Raises HostError.
+    """
     draft = instance.journal_directory + ".draft"
     host.remove_tree(draft)
     host.make_directory(draft, 0o700)
@@ -79,7 +93,26 @@ def keep(instance: Instance, host: Host, journal: Journal, paths: list[str]) -> 
         journal.files.append(entry)
     _write(host, journal, draft)
     host.rename(draft, instance.journal_directory)
+    try:
+        for entry in journal.files:
+            if beside is not None and entry.path not in beside:
+                continue
+            those = spares if entry.path == journal.config_path else ()
+            for data in those:
+                announce(instance, host, journal, entry.path, data)
+            for one in (entry, *(replace(entry, data=data) for data in those)):
+                if one.data is not None:
+                    host.write(ready(host, one), one.data, one.mode, one.uid, one.gid)
+    except HostError:
+        with suppress(HostError):
+            forget(instance, host, journal)
+        raise
     return journal
+
+
+def ready(host: Host, entry: Entry) -> str:
+    """Where these bytes lie ready to take a file's place, if they do."""
+    return host.beside(entry.path, READY % digest(entry.data)[:12])
 
 
 def amend(instance: Instance, host: Host, journal: Journal) -> None:
@@ -100,18 +133,24 @@ def announce(
     instance: Instance, host: Host, journal: Journal, path: str, data: bytes | None
 ) -> None:
     """Say what will be written, before it is."""
-    if digest(data) not in journal.written.get(path, ()):
+    if not journal.ours(path, data):
         # On a line of its own, whatever became of the one before it.
         line = "\n%s\n" % json.dumps([path, digest(data)])
         host.append(instance.journal_directory + "/written", line.encode(), 0o600)
         journal.written.setdefault(path, set()).add(digest(data))
 
 
-def forget(instance: Instance, host: Host) -> None:
-    """Drop the former state in one step; a half removed one would be taken for damaged."""
+def forget(instance: Instance, host: Host, journal: Journal) -> None:
+    """Drop the former state in one step; a half removed one would be taken for damaged.
+
+    Raises HostError.
+    """
     draft = instance.journal_directory + ".draft"
     host.remove_tree(draft)
     host.rename(instance.journal_directory, draft)
+    # Not before: a roll-back that is gone through once more needs what lies ready.
+    for entry in journal.files:
+        host.tidy(entry.path)
     host.remove_tree(draft)
 
 

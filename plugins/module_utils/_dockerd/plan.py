@@ -84,7 +84,7 @@ class Plan:
     @property
     def remake(self) -> set[str]:
         """The sockets that must be made anew with the daemon, by the names of their units."""
-        return stale(self.candidate, self.gaps)
+        return drift.stale(self.candidate, self.gaps)
 
     @property
     def manifest(self) -> Manifest:
@@ -93,16 +93,6 @@ class Plan:
         gone = {change.path for change in self.files if change.after is None}
         kept = [path for path in self.snapshot.manifest.files if path not in gone]
         return Manifest(self.owned, sorted(set(kept) | set(files)), {}, self.hosts)
-
-
-def stale(wanted: Snapshot, gaps: list[drift.Gap]) -> set[str]:
-    """The socket units of an instance whose listeners are not as it is told."""
-    needs, instance = {gap.need for gap in gaps}, wanted.instance
-    found = {instance.socket} if drift.RESTART_UNIX in needs else set()
-    # One that is told no more holds on to its listener until it is stopped.
-    if drift.RESTART_TLS in needs or wanted.told.tls_socket is None:
-        found.add(instance.tls_socket)
-    return found - {""}
 
 
 def make(snapshot: Snapshot, host: Host, desired: Desired, predicted: tuple = ()) -> Plan:

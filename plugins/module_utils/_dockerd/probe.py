@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from .does import steady_pid
 from .errors import HostError
 from .host import Host
 from .instance import Instance
 from .journal import Journal
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 # Exit codes of a container that was stopped from outside: SIGKILL, SIGTERM, and runc's own.
 STOPPED = (137, 143, 255)

@@ -1,9 +1,9 @@
 # Copyright: hardened.docker contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stays on a host to keep it safe between runs: one program, one unit, one drop-in.
+"""What stays on a host to keep it safe between runs: one program, its units, one drop-in.
 
-The program is a zip file of a few files of this package, made of the very files that run here.
+The program is a zip file of files of this package, made of the very files that run here.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import io
 import pkgutil
 import zipfile
 
-# All that the program holds, imported for one reason: a module's payload has what is imported.
-from . import errors, guard, host, instance, journal, recovery, writing
+from . import guard, recovery, rescue
 from .instance import Instance
 
-_PARTS = (errors, guard, host, instance, journal, recovery, writing)
+ENTRIES = {"guard": guard, "recover": recovery, "rescue": rescue}
+# All that they import, a module's payload with it.
+PARTS = (
+    "activation addresses authorization bridge certificates config containers directives does drift"
+    " errors flags ground guard host instance journal logopts names needs pair probe ranges"
+    " recovery rescue rollback rules snapshot tls told trust units writing"
+).split()
 _START = """\
+import importlib
 import sys
 
-if sys.argv[1] == "guard":
-    from _dockerd.guard import main
-else:
-    from _dockerd.recovery import main
-sys.exit(main(sys.argv[2:]))
-"""
+entries = %r
+sys.exit(importlib.import_module("_dockerd." + entries[sys.argv[1]]).main(sys.argv[2:]))
+""" % {verb: part.__name__.rpartition(".")[2] for verb, part in ENTRIES.items()}
 _UNIT = """\
 # Managed by hardened.docker: undoes at boot what a cut-off change of the daemon left.
 [Unit]
@@ -44,11 +47,25 @@ ConditionPathExists=!{lock}
 Type=oneshot
 ExecStart=python3 -I {program} recover {key}
 """
+_RESCUE = """\
+# Managed by hardened.docker: undoes a cut-off change of the daemon with which it does not start.
+[Unit]
+Description=Rescue of Docker ({name}) from a change that was cut off
+ConditionPathExists={journal}
+# What three tries do not mend, a fourth does not either.
+StartLimitIntervalSec=1h
+StartLimitBurst=3
+
+[Service]
+Type=oneshot
+ExecStart=python3 -I {program} rescue {key}
+"""
 _DROPIN = """\
 # Managed by hardened.docker: dockerd gets a TCP listener only with verified clients.
 [Unit]
 Wants={recovery} docker-tls.socket
 After={recovery} docker-tls.socket
+OnFailure={rescue}
 
 [Service]
 # 0: daemon.json demands verified clients. 3: somebody else writes while a run starts dockerd.
@@ -89,24 +106,25 @@ def files(which: Instance, config_path: str) -> dict[str, bytes]:
         "journal": which.journal_directory,
         "program": which.program_path,
         "recovery": which.recovery,
+        "rescue": which.rescue,
         "config": config_path,
         "expected": which.expected_path,
         "lock": which.lock_path,
     }
-    dropin = _USER_DROPIN if which.rootless else _DROPIN
-    return {
-        which.program_path: _program(),
-        which.recovery_path: _UNIT.format(**words).encode(),
-        which.guard_dropin: dropin.format(**words).encode(),
-    }
+    texts = {which.recovery_path: _UNIT}
+    if which.rescue:
+        texts[which.rescue_path] = _RESCUE
+    texts[which.guard_dropin] = _USER_DROPIN if which.rootless else _DROPIN
+    units = {path: text.format(**words).encode() for path, text in texts.items()}
+    return {which.program_path: _program(), **units}
 
 
 def _program() -> bytes:
     """The zip file; the same bytes whenever and wherever it is made."""
     made = io.BytesIO()
     sources = {"__main__.py": _START.encode(), "_dockerd/__init__.py": b""}
-    for part in _PARTS:
-        package, _dot, name = part.__name__.rpartition(".")
+    package = __name__.rpartition(".")[0]
+    for name in PARTS:
         sources["_dockerd/%s.py" % name] = pkgutil.get_data(package, name + ".py") or b""
     with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
         for name, source in sorted(sources.items()):

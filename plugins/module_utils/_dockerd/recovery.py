@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     """``system``, or the number of a user: whose daemon. Returns the exit status."""
     host = Host()
     try:
-        instance = _instance(arguments[0], host)
+        instance = instance_of(arguments[0], host)
         with host.locked(instance.lock_path, wait=False):
             return _recover(instance, host.seen_by(instance.user, instance.safety))
     except DockerdError as error:
@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def _instance(key: str, host: Host) -> Instance:
+def instance_of(key: str, host: Host) -> Instance:
+    """The daemon whose state is kept under this name. Raises HostError."""
     if key == "system":
         return Instance()
     user = next((user for user in host.users() if str(user.uid) == key), None)
@@ -46,7 +47,7 @@ def _recover(instance: Instance, host: Host) -> int:
     if not journal or not rebooted(journal, host):
         return 0
     if committed(journal, instance, host):
-        forget(instance, host)
+        forget(instance, host, journal)
         return 0
     changes, foreign = put_back(host, journal)
     for path in foreign:
@@ -65,13 +66,11 @@ def _recover(instance: Instance, host: Host) -> int:
     if instance.socket and host.stat(instance.tls_socket_path):
         # This boot has planned its jobs already, perhaps without a listener that was just put back.
         _systemctl(host, "start", "--no-block", instance.tls_socket)
-    for entry in journal.files:
-        host.tidy(entry.path)
     for failure in failures:
         sys.stderr.write("%s\n" % failure)
     if failures:
         return 1
-    forget(instance, host)
+    forget(instance, host, journal)
     sys.stderr.write("a change of Docker's configuration was cut off; the former one is back\n")
     return 0
 

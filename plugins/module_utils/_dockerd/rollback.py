@@ -23,12 +23,11 @@ from .activation import (
     systemctl,
 )
 from .does import data_root
-from .drift import RELOAD, gaps, socket_gaps
+from .drift import RELOAD, gaps, socket_gaps, stale
 from .errors import HostError, Overtaken
 from .host import Host
 from .instance import Instance
 from .journal import Entry, Journal, forget
-from .plan import stale
 from .probe import live_restores, lost_containers
 from .recovery import committed, former_members, put_back
 from .writing import Change, lay
@@ -58,7 +57,7 @@ def restore(instance: Instance, host: Host, journal: Journal, timeout: float) ->
     stays for the next run.
     """
     if committed(journal, instance, host):
-        forget(instance, host)
+        forget(instance, host, journal)
         return Restored()
     restored = Restored()
     for attempt in range(1, ATTEMPTS + 1):
@@ -80,7 +79,7 @@ def restore(instance: Instance, host: Host, journal: Journal, timeout: float) ->
             "dockerd does not start with what somebody else wrote to %s; it is in %s%s"
             % (journal.config_path, journal.config_path, ASIDE)
         )
-    forget(instance, host)
+    forget(instance, host, journal)
     return restored
 
 
@@ -172,8 +171,6 @@ class _Rollback:
         does = now.does
         if does and does.answers:
             running = does.containers and not does.swarm
-        elif journal.boot != self.host.boot:
-            running = False
         else:  # nobody can be asked for containers, nor whether somebody made a swarm
             swarm = data_root(self.instance, now.told, does) + "/swarm/docker-state.json"
             running = journal.keeps and not self.host.stat(swarm)
@@ -233,16 +230,30 @@ class _Rollback:
         expected = {self.told.wanted.path: self.told.expected} if self.told else None
         restart(
             *(instance, host, does, stale(now, found), self.timeout, expected),
-            lambda: self._look_again(answers and keeps),
+            lambda: self._look_again(keeps, answers),
+            must_guard=False,
         )
         await_answer(instance, host)
 
-    def _look_again(self, must_carry: bool) -> None:
+    def _told_to_keep(self) -> bool:
+        """Whether a daemon that starts now keeps the containers that it finds."""
+        try:
+            told = config.parse(self.host.optional(self.journal.config_path) or b"").data
+        except config.ConfigError:
+            return True  # with which none starts
+        return told.get("live-restore") is True
+
+    def _look_again(self, keeps: bool, answers: bool) -> None:
         """Right before the daemon is stopped. Raises HostError."""
-        if must_carry and not live_restores(self.instance, self.host):
+        if not keeps:
+            return
+        if answers and not live_restores(self.instance, self.host):
             raise HostError(
                 "somebody switched live-restore off, and a restart would stop containers"
             )
+        if not self._told_to_keep():
+            words = [str(failure).rstrip(".") for failure in self.failures]
+            raise HostError("; ".join(["a restart would stop containers", *words]))
 
     def _leave(self) -> None:
         """Nothing answered before, so that there is nothing to come back to."""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from . import drift, journal
+from . import config, drift, journal, pair
 from . import snapshot as reading
 from .activation import (
     ATTEMPTS,
@@ -29,7 +29,7 @@ from .activation import (
     systemctl,
 )
 from .controls import CONTROLS
-from .errors import HostError, RolledBack
+from .errors import HostError, Refused, RolledBack
 from .findings import Finding, judge, redact
 from .host import Candidate, Host
 from .instance import ROOT, Instance
@@ -41,7 +41,7 @@ from .recovery import put_back
 from .rollback import Restored, restore
 from .snapshot import Snapshot
 from .told import read_told
-from .writing import Change, lay
+from .writing import Change, lay, without
 
 SYSTEM = Instance()
 
@@ -81,19 +81,23 @@ def carry_out(
     # Before anything of ours is on disk: a boot knows by it what it has to undo.
     with host.locked(instance.lock_path):
         host.make_directory(instance.state_directory, 0o700)
-        _tidy(instance, host)
+        host.remove_tree(instance.journal_directory + ".draft")
+        host.remove(instance.expected_path)
         return _carry_out(instance, host, desired, False, allow, predicted, timeout)
 
 
 def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Outcome:
     left = journal.read(instance, host)
     restored = Restored()
-    if left and not check:
-        restored = _recover(instance, host, left, timeout)
+    if not check:
+        if left:
+            restored = _recover(instance, host, left, timeout)
+        _tidy(instance, host)
     elif left:
         changes, foreign = put_back(host, left)
         host = Candidate(host, {change.wanted.path: change.wanted.data for change in changes})
         restored.foreign = ["%s was changed by somebody else, and stays" % one for one in foreign]
+    predicted = (*predicted, *_pair(instance, host, check))
     before = reading.read(instance, host)
     plan = make(before, host, desired, predicted)
     postpone_upgrade(plan, allow)
@@ -111,12 +115,29 @@ def _carry_out(instance, host, desired, check, allow, predicted, timeout) -> Out
 
 def _tidy(instance: Instance, host: Host) -> None:
     """Remove what a run left that was killed while it wrote one file."""
-    host.remove_tree(instance.journal_directory + ".draft")
-    host.remove(instance.expected_path)
     told = read_told(instance, host)
     state = (instance.manifest_path, instance.spare_path)
     for path in (told.config_path, *instance.written, *instance.safety[:1], *state):
         host.tidy(path)
+
+
+def _pair(instance: Instance, host: Host, check: bool) -> tuple[str, ...]:
+    """Put a certificate and its key in place that were decided on; in check mode their paths.
+
+    The guard would at the next start, after the run has read the former ones. A user's lie in a
+    home, where root follows nobody.
+    """
+    told = read_told(instance, host)
+    paths = [str(told.setting(name) or "") for name in ("tlscert", "tlskey")]
+    if instance.rootless or not all(paths) or not pair.decided(host.real(paths[0])):
+        return ()
+    if check:
+        return tuple(paths)
+    try:
+        pair.complete(*map(host.real, paths))
+    except OSError as error:
+        raise HostError("%s: %s" % (paths[0], error.strerror), path=paths[0]) from error
+    return ()
 
 
 def _recover(instance: Instance, host: Host, left: Journal, timeout: float) -> Restored:
@@ -124,7 +145,7 @@ def _recover(instance: Instance, host: Host, left: Journal, timeout: float) -> R
     begun = time.time()
     try:
         return restore(instance, host, left, timeout)
-    except HostError as error:
+    except (HostError, OSError, ValueError, KeyError) as error:
         words = daemon_words(instance, host, begun) or "nothing"
         raise HostError(
             "An interrupted run cannot be rolled back: %s. The daemon said: %s. The former files"
@@ -159,15 +180,25 @@ def _keep(plan: Plan, host: Host) -> Journal:
     )
     paths = [change.path for change in plan.files]
     paths += [instance.manifest_path, instance.spare_path]
+    written = paths + ([told.config_path] if plan.keeper is not None else [])
     if told.config_path not in paths:
         paths.append(told.config_path)  # where live-restore comes first, and goes last
-    return journal.keep(instance, host, kept, paths)
+    spares = []
+    if kept.keeps and not kept.by_flag and told.data.get("live-restore") is not True:
+        spares += [config.render({**told.data, "live-restore": value}) for value in (True, False)]
+    for change in plan.files:
+        if change.path == told.config_path:
+            spares += filter(None, [without(change.after, kept.flags)])
+    return journal.keep(instance, host, kept, paths, written, spares)
 
 
 def _execute(plan: Plan, host: Host, allow: frozenset, timeout: float) -> float:
     instance = plan.snapshot.instance
-    kept = _keep(plan, host)
-    started = time.time()
+    try:
+        kept = _keep(plan, host)
+    except HostError as error:
+        raise Refused("Nothing was changed: %s" % error) from error
+    started, announced = time.time(), sum(map(len, kept.written.values()))
     try:
         _write(plan, host, kept)
         if plan.members:
@@ -190,7 +221,8 @@ def _execute(plan: Plan, host: Host, allow: frozenset, timeout: float) -> float:
         words = daemon_words(instance, host, started)
         try:
             notes = restore(instance, host, kept, timeout).notes
-            what = "the former state was put back" if kept.written else "nothing was changed"
+            wrote = sum(map(len, kept.written.values())) > announced
+            what = "the former state was put back" if wrote else "nothing was changed"
         except (HostError, OSError, ValueError, KeyError) as worse:
             why = str(worse).rstrip(".") or type(worse).__name__
             notes = ["the next run goes on with it: %s" % why]
@@ -207,7 +239,7 @@ def _execute(plan: Plan, host: Host, allow: frozenset, timeout: float) -> float:
             cause=redact(str(reason)),
             journal=redact(words),
         ) from error
-    journal.forget(instance, host)
+    journal.forget(instance, host, kept)
     return seconds
 
 

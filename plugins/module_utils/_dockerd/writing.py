@@ -17,13 +17,13 @@ its roll-back:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable
 
 from .errors import HostError
 from .host import ANYTHING, Host
 from .instance import Instance
-from .journal import Entry, Journal, announce
+from .journal import Entry, Journal, announce, ready
 
 
 @dataclass
@@ -115,6 +115,9 @@ class _Writer:
                 announce(self._instance, host, self._journal, wanted.path, wanted.data)
             if wanted.data is None:
                 host.remove(wanted.path, change.expected)
+            elif self._go_on and same(host, replace(wanted, path=ready(host, wanted))):
+                # What lies ready is for the way back: a disk that is full meanwhile bars it not.
+                host.promote(wanted.path, ready(host, wanted), change.expected)
             else:
                 owner = (wanted.uid, wanted.gid)
                 host.write(wanted.path, wanted.data, wanted.mode, *owner, change.expected)
@@ -141,16 +144,14 @@ class _Writer:
         """Take out of daemon.json what the command line is about to give; whether it is out."""
         path = change.wanted.path
         try:
-            data, status = json.loads(self._host.read(path)), self._host.stat(path)
-            fewer = {name: value for name, value in data.items() if name not in flags}
+            text, status = without(self._host.read(path), flags), self._host.stat(path)
         except HostError as error:
             self._fail(error)
             return False
-        except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+        except FileNotFoundError:
             return True
-        if len(fewer) == len(data) or not status:
+        if text is None or not status:
             return True
-        text = (json.dumps(fewer, indent=4) + "\n").encode()
         entry = Entry(path, text, status.mode, status.uid, status.gid)
         way = Change(entry, change.expected)
         if not self.put(way):
@@ -159,10 +160,24 @@ class _Writer:
         return True
 
 
+def without(data: bytes | None, flags: list[str]) -> bytes | None:
+    """daemon.json without what the command line gives; None where it gives none of that."""
+    try:
+        told = json.loads(data or b"{}")
+        fewer = {name: value for name, value in told.items() if name not in flags}
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return (json.dumps(fewer, indent=4) + "\n").encode() if len(fewer) < len(told) else None
+
+
 def same(host: Host, wanted: Entry) -> bool:
     """Whether a file is as it shall be already."""
     status = host.stat(wanted.path)
     if status is None or wanted.data is None:
         return status is None and wanted.data is None
     now = (status.mode, status.uid, status.gid)
-    return now == (wanted.mode, wanted.uid, wanted.gid) and host.read(wanted.path) == wanted.data
+    try:
+        data = host.read(wanted.path)
+    except FileNotFoundError:
+        return False  # since the line above
+    return now == (wanted.mode, wanted.uid, wanted.gid) and data == wanted.data

@@ -24,6 +24,10 @@ JOURNAL = STATE + "/transaction/journal.json"
 LISTENER = "/etc/systemd/system/docker-tls.socket"
 GUARD = "/etc/systemd/system/docker.service.d/hardened-guard.conf"
 RECOVERY = "hardened-docker-recovery-system.service"
+RESCUE = "hardened-docker-rescue-system.service"
+TLS = "/etc/docker/tls"
+# It passes every check and does not start: the kernel has no such file system.
+BAD = {"dockerd_options": {"storage-driver": "zfs"}, "dockerd_allow_hidden_data": True}
 MEDDLE = Path(__file__).parents[1] / "on_host" / "meddle.py"
 LAB = Path(__file__).parents[2] / "lab" / "lab.py"
 UNITS = ["docker.service", "docker.socket", "docker-tls.socket"]
@@ -201,6 +205,52 @@ def test_a_boot_of_a_host_that_is_well_does_nothing(name, host, whole):
     assert host.check_output("systemctl is-failed %s || true" % RECOVERY) == "inactive"
 
 
+def test_a_daemon_that_does_not_start_is_rescued(host, harden, meddle, reached, well):
+    """Whoever started it with that is dead, and no controller comes."""
+    meddle("command:systemctl restart docker.service", "kill")
+    assert harden(**BAD).rc != 0
+    deadline = time.monotonic() + 60
+    while host.file(JOURNAL).exists and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not host.file(JOURNAL).exists
+    assert host.check_output("docker version --format '{{.Server.Version}}'")
+    assert reached() == "client"
+    assert "the former one is back" in host.check_output("journalctl -b -o cat -u %s" % RESCUE)
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_certificate_and_its_key_that_were_decided_on(renamed, host, reached, well):
+    """Cut off before or between the two renames: a restart gets the pair, and not half of it."""
+    key, certificate = TLS + "/server-key.pem", TLS + "/server-cert.pem"
+    ready = TLS + "/.server-key.pem.hardened-next"
+    host.check_output("cp -a %s %s/.server-cert.pem.hardened-next" % (certificate, TLS))
+    host.check_output("cp -a %s %s" % (key, ready))
+    other = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout %s -out %s"
+    host.check_output(other % (key, certificate))
+    if renamed:
+        host.check_output("mv -f %s %s" % (ready, key))
+    host.check_output("systemctl restart docker.service")
+    assert reached() == "client"
+    assert host.check_output("ls -A %s" % TLS).split() == [
+        "ca.pem",
+        "server-cert.pem",
+        "server-key.pem",
+    ]
+
+
+def test_a_key_that_does_not_fit(host, harden, reached, well):
+    """Nothing is touched, and it is named; on each engine."""
+    key = TLS + "/server-key.pem"
+    host.check_output("cp -a %s /root/key" % key)
+    host.check_output("openssl genpkey -algorithm ed25519 -out %s" % key)
+    run = harden(dockerd_options={"mtu": 1400})
+    host.check_output("mv -f /root/key %s" % key)
+    assert run.rc != 0
+    assert key in run.stdout
+    assert "mtu" not in told(host)
+    assert harden().rc == 0  # the file was moved to its place since dockerd read it
+
+
 # -- overtaken by others
 
 
@@ -329,11 +379,10 @@ def test_a_container_that_starts_again_and_again_is_no_reason_to_roll_back(host,
 
 def test_a_roll_back_that_is_killed_again_and_again(host, harden, meddle, well):
     """Wherever it is cut, no restart finds containers before live-restore is on."""
-    bad = {"storage-driver": "zfs"}
     for after in ("1.0", "2.0", "1.5", "0.5"):
         meddle("exists:%s" % JOURNAL, "kill", after)
-        assert harden(dockerd_options=bad, dockerd_allow_hidden_data=True).rc != 0
-    run = harden(dockerd_options=bad, dockerd_allow_hidden_data=True)
+        assert harden(**BAD).rc != 0
+    run = harden(**BAD)
     assert "the former state was put back" in run.stdout
 
 
@@ -392,3 +441,27 @@ def test_a_file_system_without_inodes(host, harden, well):
         host.check_output("umount /etc/docker && umount /mnt/full")
     assert run.rc != 0
     assert "has no inode left" in run.stdout
+
+
+def test_a_disk_that_fills_up_before_the_roll_back(host, harden, meddle, reached, well):
+    """What was there lies ready: the way back takes no space."""
+    mount = (
+        "mkdir -p /mnt/full && mount -t tmpfs -o size=1m,mode=755 none /mnt/full"
+        " && cp -a /etc/docker/. /mnt/full/ && mount --bind /mnt/full /etc/docker"
+    )
+    host.check_output(mount)
+    former = host.check_output("cat %s" % CONFIG)
+    try:
+        meddle("holds:%s:zfs" % CONFIG, "fill:/etc/docker/fill")
+        run = harden(**BAD)
+        full = host.run("echo more > /etc/docker/more")
+        now = host.check_output("cat %s" % CONFIG)
+        up = host.run("docker version")
+    finally:
+        host.check_output("umount /etc/docker && umount /mnt/full")
+    assert run.rc != 0
+    assert "the former state was put back" in run.stdout
+    assert "No space left" in full.stderr
+    assert now == former
+    assert up.rc == 0
+    assert reached() == "client"

@@ -8,9 +8,11 @@ WHEN is what to wait for: ``exists:PATH``, ``holds:PATH:TEXT``, ``lacks:PATH:TEX
 ``command:WORDS`` (a process with these words in its command line). WHAT is done then:
 ``write:PATH`` with the argument as the file's text, as another configuration management does it (a
 new file, renamed); ``kill`` (the run, by SIGKILL, after the seconds of the argument); ``end``
-(dockerd, by SIGKILL). Ends by itself after a minute.
+(dockerd, by SIGKILL); ``fill:PATH`` (a file as large as its file system lets it be). Ends by itself
+after a minute.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -71,6 +73,10 @@ def act(what, argument):
         pid = holder()
         if pid:
             os.kill(pid, signal.SIGKILL)
+    elif kind == "fill":
+        with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
     elif kind == "end":
         for pid, words in processes():
             if words.startswith("/usr/sbin/dockerd "):
