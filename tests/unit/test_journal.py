@@ -50,7 +50,7 @@ def test_the_former_state_is_kept_whole_and_for_root_only(host, kept):
     assert kept.former(DROPIN) == Entry(DROPIN)
     assert kept.former("/etc/passwd") is None
     assert host.stat(DIRECTORY).mode == 0o700
-    assert host.list(DIRECTORY) == ["0", "journal.json"]
+    assert host.list(DIRECTORY) == ["0", "journal.json", "tries-3"]
     for name in host.list(DIRECTORY):
         assert host.stat("%s/%s" % (DIRECTORY, name)).mode == 0o600
 
@@ -133,7 +133,7 @@ def test_a_draft_is_no_journal(host, kept, monkeypatch):
         patch.setattr(host, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             journal.keep(INSTANCE, host, Journal(), [CONFIG])
-    assert host.list(DIRECTORY + ".draft") == ["0", "journal.json"]
+    assert host.list(DIRECTORY + ".draft") == ["0", "journal.json", "tries-3"]
     assert read(host) is None
     assert journal.keep(INSTANCE, host, Journal(), [CONFIG]) == read(host)
 

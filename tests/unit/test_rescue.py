@@ -64,6 +64,7 @@ def test_it_acts_where_a_start_failed(empty, monkeypatch, state, up, tried, main
     values = zip((*rescue.SHOWN, rescue.STARTED), (state, up, tried, main))
     shown = "".join("%s=%s\n" % pair for pair in values if state)
     monkeypatch.setattr(type(empty), "run", lambda *words: Result(0, shown, ""))
+    monkeypatch.setattr(rescue, "PATIENCE", 0.1)
     assert rescue.did_not_start(INSTANCE, empty) is acts
 
 
@@ -75,6 +76,32 @@ def test_a_file_of_somebody_else_is_left_to_the_next_run(failed, capsys):
     assert files(host, kept) == now
     assert host.process is None
     assert "%s is somebody else's" % kept.config_path in capsys.readouterr().err
+
+
+def test_it_waits_for_systemd_which_may_try_once_more(empty, monkeypatch):
+    states = iter(["activating", "activating", "failed"])
+    shown = "ActiveState=%s\nExecMainStartTimestampMonotonic=5\n"
+    monkeypatch.setattr(type(empty), "run", lambda *words: Result(0, shown % next(states), ""))
+    assert rescue.did_not_start(INSTANCE, empty)
+
+
+def test_what_three_tries_do_not_mend_is_left_alone(failed, capsys):
+    host, kept = failed
+    host.full = True  # a try is counted without space
+    host.meddle = {}
+    for _number in range(3):
+        host.broken = {kept.config_path}
+        with pytest.raises(HostError):
+            rescue._rescue(INSTANCE, host)
+        host.process = None
+    host.broken = set()
+    asked = list(host.asked)
+    assert rescue._rescue(INSTANCE, host) == 1
+    assert not [one for one in host.asked[len(asked) :] if "start" in one and "show" not in one]
+    assert "does not start either" in capsys.readouterr().err
+    host.full = False
+    restore(host)
+    well(host, kept)
 
 
 def test_a_change_that_was_written_to_its_end_holds(failed):

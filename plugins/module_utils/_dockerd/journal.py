@@ -20,6 +20,8 @@ from .errors import HostError
 from .host import READY, Host, digest
 from .instance import Instance
 
+TRIES = "/tries-%d"  # its name counts, because another name takes no space
+RESCUES = 3  # what they do not mend, a fourth does not either
 WAY_OUT = "; look at it, put back by hand what it holds, and remove it"
 
 
@@ -92,6 +94,7 @@ def keep(
             host.write("%s/%d" % (draft, number), entry.data or b"", 0o600)
         journal.files.append(entry)
     _write(host, journal, draft)
+    host.append(draft + TRIES % RESCUES, b"", 0o600)
     host.rename(draft, instance.journal_directory)
     try:
         for entry in journal.files:
@@ -113,6 +116,16 @@ def keep(
 def ready(host: Host, entry: Entry) -> str:
     """Where these bytes lie ready to take a file's place, if they do."""
     return host.beside(entry.path, READY % digest(entry.data)[:12])
+
+
+def take_try(instance: Instance, host: Host) -> bool:
+    """Count one more try to bring the daemon back; whether there was one left. Raises HostError."""
+    directory = instance.journal_directory
+    for left in range(RESCUES, 0, -1):
+        if host.stat(directory + TRIES % left):
+            host.rename(directory + TRIES % left, directory + TRIES % (left - 1))
+            return True
+    return False
 
 
 def amend(instance: Instance, host: Host, journal: Journal) -> None:

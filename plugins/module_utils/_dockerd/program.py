@@ -52,9 +52,8 @@ _RESCUE = """\
 [Unit]
 Description=Rescue of Docker ({name}) from a change that was cut off
 ConditionPathExists={journal}
-# What three tries do not mend, a fourth does not either.
-StartLimitIntervalSec=1h
-StartLimitBurst=3
+# Called at each failure of docker.service since systemd 254; the journal counts what it tried.
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot

@@ -10,19 +10,21 @@ waits: that one rolls back by itself, unless it dies over it.
 from __future__ import annotations
 
 import sys
+import time
 
 # All of them now: the roll-back may put another program in the place of this one.
 from . import certificates  # noqa: F401
 from .errors import DockerdError
 from .host import Host
 from .instance import Instance
-from .journal import forget, read
+from .journal import forget, read, take_try
 from .recovery import committed, instance_of, put_back
 from .rollback import restore
 
-PATIENCE = 60.0  # seconds in which the former daemon has to start
+PATIENCE = 60.0  # seconds in which the former daemon has to start, and systemd to make up its mind
 SHOWN = ("ActiveState", "ActiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic")
 STARTED = "ExecMainStartTimestampMonotonic"
+PASSING = ("activating", "deactivating", "reloading")
 
 
 def main(arguments: list[str]) -> int:
@@ -48,6 +50,9 @@ def _rescue(instance: Instance, host: Host) -> int:
     if left.config_path in put_back(host, left)[1]:
         sys.stderr.write("%s is somebody else's: left to the next run\n" % left.config_path)
         return 0
+    if not take_try(instance, host):
+        sys.stderr.write("the former configuration does not start either\n")
+        return 1
     for note in restore(instance, host, left, PATIENCE).notes:
         sys.stderr.write("%s\n" % note)
     sys.stderr.write("a change of Docker's configuration was cut off; the former one is back\n")
@@ -57,13 +62,19 @@ def _rescue(instance: Instance, host: Host) -> int:
 def did_not_start(instance: Instance, host: Host) -> bool:
     """Whether the daemon is down because a start of it failed.
 
-    One that runs is the next run's business, and one that comes up or goes down somebody else's at
-    this moment. Where a stop failed, whoever stopped it wants it down.
+    One that runs is the next run's business. Where a stop failed, whoever stopped it wants it down.
     """
-    names = ",".join([*SHOWN, STARTED])
-    shown = host.run(instance.systemctl("show", "--property=" + names, instance.service)).out
-    told = dict(line.partition("=")[::2] for line in shown.splitlines())
-    state, up, *tried = (told.get(name, "") for name in (*SHOWN, STARTED))
+    names = "--property=" + ",".join([*SHOWN, STARTED])
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        shown = host.run(instance.systemctl("show", names, instance.service)).out
+        told = dict(line.partition("=")[::2] for line in shown.splitlines())
+        state, up, *tried = (told.get(name, "") for name in (*SHOWN, STARTED))
+        if state not in PASSING:
+            break
+        if time.monotonic() > deadline:
+            return False  # should it fail after all, systemd calls again
+        time.sleep(0.2)  # it may be about to try once more
     if state == "inactive":
         return True  # what it requires failed, so that it was not even tried
     return state == "failed" and max(int(one or 0) for one in tried) > int(up or 0)
