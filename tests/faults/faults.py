@@ -226,6 +226,7 @@ def main() -> int:
     names = [host.name for host in lab.wanted(options.hosts)]
     subprocess.run([*command, "up", "--hosts", options.hosts], check=True)
     subprocess.run([*command, "reset", *names], check=True)
+    machine.remove(machine.STATE / "faults" / "modules")  # of other code, perhaps
     campaign = Campaign(options)
     campaign.carry_out(names)
     print(campaign.summary())
