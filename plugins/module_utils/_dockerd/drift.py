@@ -94,7 +94,7 @@ def gaps(snapshot: Snapshot) -> list[Gap]:
 def socket_gaps(snapshot: Snapshot) -> list[Gap]:
     """What the daemon's sockets lack of what their units tell."""
     does, instance = snapshot.does, snapshot.instance
-    found = _tcp_gaps(snapshot)
+    found = tcp_gaps(snapshot)
     for path, value in snapshot.digests.items():
         if snapshot.read.digests.get(path, "") != value:
             socket = path == instance.tls_socket_path and does.active(instance.tls_socket)
@@ -103,7 +103,8 @@ def socket_gaps(snapshot: Snapshot) -> list[Gap]:
     return found + _unix_gaps(snapshot)
 
 
-def _tcp_gaps(snapshot: Snapshot) -> list[Gap]:
+def tcp_gaps(snapshot: Snapshot) -> list[Gap]:
+    """What the TCP listener lacks of what its unit tells, as far as the kernel shows it."""
     told, does, instance = snapshot.told, snapshot.does, snapshot.instance
     wanted = told.tls_socket is not None and not told.tls_socket.masked
     if wanted != does.active(instance.tls_socket):

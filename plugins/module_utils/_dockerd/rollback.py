@@ -23,7 +23,7 @@ from .activation import (
     systemctl,
 )
 from .does import data_root
-from .drift import RELOAD, gaps, socket_gaps, stale
+from .drift import RELOAD, gaps, socket_gaps, stale, tcp_gaps
 from .errors import HostError, Overtaken
 from .host import Host
 from .instance import Instance
@@ -228,8 +228,12 @@ class _Rollback:
             systemctl(instance, host, "reload", instance.service)
             await_live_restore(instance, host, True)
         expected = {self.told.wanted.path: self.told.expected} if self.told else None
+        remake = stale(now, found)
+        if not journal.former(instance.tls_socket_path) and not tcp_gaps(now):
+            # As it was: to stop it would leave TCP closed, were we killed before dockerd starts.
+            remake.discard(instance.tls_socket)
         restart(
-            *(instance, host, does, stale(now, found), self.timeout, expected),
+            *(instance, host, does, remake, self.timeout, expected),
             lambda: self._look_again(keeps, answers),
             must_guard=False,
         )
