@@ -664,20 +664,14 @@ class Host:
     def promote(self, path: str, name: str, expected: object = ANYTHING) -> None:
         """Let what lies under a name beside a file take its place, for which it needs no space.
 
-        It lies there still, where the file system has links. Raises HostError with nothing
-        changed, and Overtaken where the place holds other bytes than ``expected``.
+        Raises HostError with nothing changed, and Overtaken where the place holds other bytes than
+        ``expected``.
         """
         try:
             if expected is not ANYTHING:
                 self._compare(path, expected)
-            target, source = os.path.realpath(self.real(path)), self.real(name)
-            draft = _draft(target)
-            with suppress(OSError):
-                os.unlink(draft)
-            with suppress(OSError):
-                os.link(source, draft)
-                source = draft
-            os.rename(source, target)
+            target = os.path.realpath(self.real(path))
+            os.rename(self.real(name), target)
             _sync(os.path.dirname(target))
         except OSError as error:
             words = "%s cannot be written: %s" % (path, error.strerror)

@@ -223,10 +223,11 @@ def test_a_certificate_and_its_key_that_were_decided_on(renamed, host, reached, 
     """Cut off before or between the two renames: a restart gets the pair, and not half of it."""
     key, certificate = TLS + "/server-key.pem", TLS + "/server-cert.pem"
     ready = TLS + "/.server-key.pem.hardened-next"
-    host.check_output("cp -a %s %s/.server-cert.pem.hardened-next" % (certificate, TLS))
-    host.check_output("cp -a %s %s" % (key, ready))
+    host.check_output("mv %s /root/key && mv %s /root/certificate" % (key, certificate))
     other = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout %s -out %s"
     host.check_output(other % (key, certificate))
+    host.check_output("mv /root/key %s" % ready)
+    host.check_output("mv /root/certificate %s/.server-cert.pem.hardened-next" % TLS)
     if renamed:
         host.check_output("mv -f %s %s" % (ready, key))
     host.check_output("systemctl restart docker.service")
