@@ -31,7 +31,14 @@ HERE = Path(__file__).resolve().parent
 # Everything that a run may write to, and what others write there meanwhile.
 TREES = ("etc", "var/lib/hardened-docker", "var/lib/systemd/linger", "root", "home", "usr/local")
 VOLATILE = (
-    *("etc/docker/key.json", "etc/.pwd.lock", "etc/.updated", "etc/ld.so.cache", "etc/machine-id"),
+    *(
+        "etc/docker/key.json",
+        "home/alice/.config/docker/key.json",
+        "etc/.pwd.lock",
+        "etc/.updated",
+        "etc/ld.so.cache",
+        "etc/machine-id",
+    ),
     *("etc/subuid-", "etc/subgid-", "etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-"),
     *("etc/resolv.conf", "root/.ansible", "root/.ssh", "root/.cache", "root/.bash_history"),
 )
