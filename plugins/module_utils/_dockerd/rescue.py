@@ -13,7 +13,7 @@ import sys
 import time
 
 # All of them now: the roll-back may put another program in the place of this one.
-from . import certificates  # noqa: F401
+from . import certificates  # noqa: F401 pylint: disable=unused-import
 from .errors import DockerdError
 from .host import Host
 from .instance import Instance
