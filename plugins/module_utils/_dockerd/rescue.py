@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 import time
 
-# All of them now: the roll-back may put another program in the place of this one.
-from . import certificates  # noqa: F401 pylint: disable=unused-import
+from . import certificates
 from .errors import DockerdError
 from .host import Host
 from .instance import Instance
@@ -21,6 +20,8 @@ from .journal import forget, read, take_try
 from .recovery import committed, instance_of, put_back
 from .rollback import restore
 
+# All imports at once: the roll-back may put another program in the place of this one.
+__all__ = ["certificates", "did_not_start", "main"]
 PATIENCE = 60.0  # seconds in which the former daemon has to start, and systemd to make up its mind
 SHOWN = ("ActiveState", "ActiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic")
 STARTED = "ExecMainStartTimestampMonotonic"
