@@ -295,6 +295,12 @@ def test_a_daemon_that_cannot_be_asked_is_left_and_the_others_are_served(machine
     assert work.users[1]["ready"]
 
 
+def test_a_lock_of_accounts_that_cannot_be_had_is_named(machine):
+    machine.put("/etc/.pwd.lock/astray", "")
+    work = groundwork.prepare(machine, ALICE)
+    assert work.failures == {"alice": "/etc/.pwd.lock: Is a directory"}
+
+
 def test_who_cannot_go_leaves_the_others_alone(machine):
     groundwork.prepare(machine, ALICE)
     machine.fails = "loginctl disable-linger alice"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -421,9 +422,14 @@ def _surroundings(host: Host) -> tuple[list[int], int, int]:
 
 @contextmanager
 def _accounts_locked(host: Host) -> Iterator[None]:
-    """Keep useradd(8) and its kin out while these files change, lckpwdf(3)."""
-    with open(host.real("/etc/.pwd.lock"), "a", encoding="ascii") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
+    """Keep useradd(8) and its kin out while these files change, lckpwdf(3). Raises HostError."""
+    path = "/etc/.pwd.lock"
+    try:
+        handle = os.open(host.real(path), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+    with os.fdopen(handle, "w"):
+        fcntl.lockf(handle, fcntl.LOCK_EX)
         yield
 
 
