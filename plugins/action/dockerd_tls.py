@@ -295,15 +295,12 @@ class _Ours(_Signer):
     signer: authorities.Authority | None = None
 
     def told(self, common: dict) -> dict:
-        self.lacks = bool(authorities.missing(self.host, self.directory))
-        if self.lacks and self.check:
-            self.files = self._make(common)
-        servers, clients = (
-            authorities.Authority.load(
-                self.host, self.directory, purpose, self.options["authority_passphrase"], self.now
-            )
-            for purpose in authorities.PURPOSES
-        )
+        try:
+            servers, clients = self._load(common)
+        except Refused:
+            # What looks like half an authority may be one that another host's task is making.
+            with _locked(self.host, self.directory, make=False):
+                servers, clients = self._load(common)
         self.signer, other = (servers, clients) if _serves(common) else (clients, servers)
         told = {"trust": certificates.pem(*other.bundle).decode() if other else None}
         if self.signer:
@@ -312,6 +309,18 @@ class _Ours(_Signer):
             told["refusal"] = self.signer.refusal(common["usage"], common["lifetime"], self.now)
             self.warnings = [told["refusal"]] if told["refusal"] else []
         return told
+
+    def _load(self, common: dict) -> tuple:
+        """The authorities for servers and for clients, None where there is none."""
+        self.lacks = bool(authorities.missing(self.host, self.directory))
+        if self.lacks and self.check:
+            self.files = self._make(common)
+        return tuple(
+            authorities.Authority.load(
+                self.host, self.directory, purpose, self.options["authority_passphrase"], self.now
+            )
+            for purpose in authorities.PURPOSES
+        )
 
     def make(self, common: dict) -> dict:
         with _locked(self.host, self.directory):
@@ -387,14 +396,21 @@ def _serves(options: dict) -> bool:
 
 
 @contextmanager
-def _locked(host: Host, directory: str):
-    """Many hosts' tasks run at once; one of them makes the authorities."""
+def _locked(host: Host, directory: str, make: bool = True):
+    """Many hosts' tasks run at once; one of them makes the authorities, and the others wait.
+
+    Whoever only reads leaves no trace: where there is no lock, nobody makes any.
+    """
+    path = posixpath.join(directory, ".lock")
+    if not make and host.stat(path) is None:
+        yield
+        return
     if host.stat(directory) is None:
         host.make_directory(directory, 0o700)
-    path = posixpath.join(directory, ".lock")
     try:
-        with open(path, "w", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        file = open(path, "w" if make else "r", encoding="ascii")
     except OSError as error:
         raise HostError("%s: %s" % (path, error.strerror), path=path) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX if make else fcntl.LOCK_SH)
+        yield

@@ -122,9 +122,11 @@ def test_secrets_stay_where_they_are(task):
     assert tree(task.work) == before
 
 
-def test_many_hosts_at_once_make_one_authority(task):
+@pytest.mark.parametrize("replace", [False, True])
+def test_many_hosts_at_once_make_one_authority(task, replace):
     hosts = tuple("web%d" % number for number in range(8))
     options = {**CLIENTS, "directory": str(task.work / "clients-{{ inventory_hostname }}")}
+    options.update(replace_authority=replace, authority_passphrase=PASSPHRASE)
     results, _said = task(options, "--forks", "8", hosts=hosts)
     assert sum(bool(one["controller_files"]) for one in results) == 1
     assert len({leaf["issuer"] for one in results for leaf in one["leaves"]}) == 1
