@@ -68,6 +68,14 @@ def exchange(host, monkeypatch, kill=None):
     return False
 
 
+def cut_off(host, monkeypatch):
+    """A run that is dead since it decided on the exchange."""
+    for kill in range(20):
+        exchange(host, monkeypatch, kill)
+        if pair.waits(host.real(leaf().certificate)):
+            break
+
+
 def look(host, tmp_path):
     """What the guard does before the daemon starts."""
     config = tmp_path / "daemon.json"
@@ -102,11 +110,8 @@ def test_wherever_it_is_killed_the_guard_lets_no_daemon_see_half_of_it(
 
 def test_the_next_run_completes_it_and_check_mode_says_so(host, monkeypatch):
     before = {path: host.read(path) for path in leaf().modes}
-    for kill in range(20):
-        exchange(host, monkeypatch, kill)
-        if pair.decided(host.real(leaf().certificate)):
-            break
-    assert pair.decided(host.real(leaf().certificate))
+    cut_off(host, monkeypatch)
+    assert pair.waits(host.real(leaf().certificate))
     seen, files = leaves.complete(host, leaf(**OTHER), check=True)
     assert files == [leaf().certificate, leaf().key]
     plan = leaves.plan(seen, leaf(**OTHER), TRUST, [host.authority.signer], NOW)
@@ -140,10 +145,7 @@ def test_a_full_disk_leaves_the_pair_that_is_there(host, monkeypatch, full):
 
 
 def test_a_pair_that_somebody_put_there_since_stays(host, monkeypatch, tmp_path):
-    for kill in range(20):
-        exchange(host, monkeypatch, kill)
-        if pair.decided(host.real(leaf().certificate)):
-            break
+    cut_off(host, monkeypatch)
     time.sleep(0.02)  # times of files are those of the kernel's tick
     theirs = leaf(key_type="ed25519")
     other = Host(str(tmp_path / "other"))
@@ -157,14 +159,27 @@ def test_a_pair_that_somebody_put_there_since_stays(host, monkeypatch, tmp_path)
 
 
 def test_one_that_does_not_fit_gives_way(host, monkeypatch):
-    for kill in range(20):
-        exchange(host, monkeypatch, kill)
-        if pair.decided(host.real(leaf().certificate)):
-            break
+    cut_off(host, monkeypatch)
     time.sleep(0.02)
     host.write(leaf().certificate, b"junk", 0o444, *os.stat(host.real(leaf().key))[4:6])
     assert leaves.complete(host, leaf(**OTHER))[1]
     assert fits(host)
+
+
+@pytest.mark.parametrize("what", ["certificate", "key", "no key", "another key"])
+def test_what_lies_ready_and_is_no_pair_takes_no_place(host, monkeypatch, what, tmp_path):
+    before = {path: host.read(path) for path in leaf().modes}
+    cut_off(host, monkeypatch)
+    assert pair.decided(host.real(leaf().certificate), host.real(leaf().key))
+    damaged = host.beside(leaf().certificate if what == "certificate" else leaf().key, pair.NEXT)
+    if what == "no key":
+        host.remove(damaged)
+    else:
+        host.write(damaged, host.read(leaf().key) if what == "another key" else b"", 0o400)
+    assert leaves.complete(host, leaf(), check=True) == (host, [])
+    look(host, tmp_path)
+    assert {path: host.read(path) for path in leaf().modes} == before
+    assert [name for name in left(host) if "next" in name] == []
 
 
 def test_a_draft_of_a_key_does_not_stay(host):

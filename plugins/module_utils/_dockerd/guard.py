@@ -43,7 +43,7 @@ def complete(config: str) -> None:
     told = _told(config)
     certificate, key = str(told.get("tlscert", "")), str(told.get("tlskey", ""))
     try:
-        if pair.decided(certificate):
+        if pair.waits(certificate):
             pair.complete(certificate, key)
     except (OSError, ValueError) as error:
         sys.stderr.write("%s: %s\n" % (certificate, error))

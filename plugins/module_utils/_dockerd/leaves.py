@@ -680,7 +680,7 @@ def complete(host: Host, leaf: Leaf, check: bool = False) -> tuple[Host, list]:
     """
     paths = [host.real(leaf.certificate), host.real(leaf.key)]
     try:
-        if check and pair.decided(paths[0]):
+        if check and pair.decided(*paths):
             return _Completed(host, leaf), [leaf.certificate, leaf.key]
         if check or not pair.complete(*paths):
             return host, []

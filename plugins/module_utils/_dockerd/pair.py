@@ -27,24 +27,34 @@ def ready(path: str) -> tuple[str, str]:
     return place, os.path.join(directory, NEXT % name)
 
 
-def decided(certificate: str) -> bool:
-    """Whether a new certificate and its key lie ready."""
+def waits(certificate: str) -> bool:
+    """Whether a new certificate lies ready."""
     return os.path.lexists(ready(certificate)[1])
+
+
+def decided(certificate: str, key: str) -> bool:
+    """Whether what lies ready is to take the place of this pair: it fits, and is the last word."""
+    certificate, new_certificate = ready(certificate)
+    key, new_key = ready(key)
+    if not os.path.lexists(new_certificate) or _overtaken(certificate, key, new_certificate):
+        return False
+    # In this order, for another one may be about to rename the key.
+    return _fits(new_certificate, new_key) or (
+        not os.path.lexists(new_key) and _fits(new_certificate, key)
+    )
 
 
 def complete(certificate: str, key: str) -> bool:
     """Put in place what was decided; whether there was anything. Raises OSError."""
-    certificate, new_certificate = ready(certificate)
-    key, new_key = ready(key)
-    done = os.path.lexists(new_certificate) and not _overtaken(certificate, key, new_certificate)
-    for name, place in ((new_key, key), (new_certificate, certificate)):
+    done = decided(certificate, key)
+    for place, name in (ready(key), ready(certificate)):
         # Where it is gone, somebody else was faster, or came so far before he was cut off.
         with suppress(FileNotFoundError):
             if done:
                 os.rename(name, place)
                 _sync(os.path.dirname(place))
             else:
-                os.unlink(name)  # of a run that was cut off before it came so far
+                os.unlink(name)  # no pair, or not any more
         with suppress(FileNotFoundError):
             os.unlink(name + DRAFT)
     return done
@@ -52,12 +62,19 @@ def complete(certificate: str, key: str) -> bool:
 
 def _overtaken(certificate: str, key: str, new_certificate: str) -> bool:
     """Whether somebody put another pair in place since, which fits."""
-    with suppress(OSError):  # such as a certificate that is not there, or a pair that does not fit
-        if os.stat(certificate).st_ctime <= os.stat(new_certificate).st_ctime:
-            return False
-        import ssl  # pylint: disable=import-outside-toplevel
+    with suppress(OSError):  # such as a certificate that is not there
+        later = os.stat(certificate).st_ctime > os.stat(new_certificate).st_ctime
+        return later and _fits(certificate, key)
+    return False
 
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+
+def _fits(certificate: str, key: str) -> bool:
+    """Whether a server could serve with this pair."""
+    import ssl  # pylint: disable=import-outside-toplevel
+
+    with suppress(OSError, ValueError):
+        # No key of a daemon's has a password; without one here, OpenSSL would ask a terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
         return True
     return False
 
