@@ -217,16 +217,25 @@ def test_a_field_that_is_missing_is_an_error_or_has_its_default(host, kept, name
         where = where[step]
     del where[name[-1]]
     host.put(DIRECTORY + "/journal.json", told)
-    if name[-1] in ("files", "path", "blob", "mode", "uid", "gid"):
+    if name[-1] in ("files", "path", "blob", "digest", "mode", "uid", "gid"):
         with pytest.raises(HostError, match="is damaged"):
             read(host)
     else:
         assert read(host).files[0] == kept.files[0]
 
 
-def test_a_journal_without_its_files_is_no_absent_journal(host, kept):
-    host.remove(DIRECTORY + "/0")
-    with pytest.raises(HostError, match=r"lacks .*transaction/0; look at it"):
+@pytest.mark.parametrize("damage", ["gone", "", "cut"])
+def test_a_kept_file_that_is_damaged_is_read_from_beside_its_place_or_not_at_all(
+    host, kept, damage
+):
+    (beside,) = [one for one in host.list("/etc/docker") if ".hardened-" in one]
+    for path in (DIRECTORY + "/0", "/etc/docker/" + beside):
+        assert read(host) == kept
+        if damage == "gone":
+            host.remove(path)
+        else:
+            host.put(path, damage and '{"mtu"')
+    with pytest.raises(HostError, match=r"transaction/0 does not hold what .*; look at it"):
         read(host)
 
 
@@ -245,6 +254,8 @@ def test_a_fifo_in_place_of_a_file_keeps_nobody_waiting(host, kept, name):
         assert found.written == {}
         with pytest.raises(HostError, match="/written"):
             journal.announce(INSTANCE, host, found, CONFIG, b"{}")
+    elif name == "0":
+        assert read(host) == kept  # from beside its place
     else:
         with pytest.raises(HostError, match=r"no regular file .* put back by hand"):
             read(host)

@@ -136,7 +136,12 @@ def amend(instance: Instance, host: Host, journal: Journal) -> None:
 def _write(host: Host, journal: Journal, directory: str) -> None:
     told = {name: value for name, value in journal.__dict__.items() if name != "written"}
     told["files"] = [
-        {**entry.__dict__, "data": None, "blob": None if entry.data is None else str(number)}
+        {
+            **entry.__dict__,
+            "data": None,
+            "blob": None if entry.data is None else str(number),
+            "digest": digest(entry.data),
+        }
         for number, entry in enumerate(journal.files)
     ]
     host.write(directory + "/journal.json", json.dumps(told).encode(), 0o600)
@@ -203,10 +208,19 @@ def read(instance: Instance, host: Host) -> Journal | None:
 
 
 def _entry(host: Host, directory: str, told: dict) -> Entry:
-    data = told["blob"]
-    if data is not None:
-        data = host.read("%s/%d" % (directory, int(data)))
+    data = None if told["blob"] is None else _kept(host, directory, told)
     return Entry(told["path"], data, told["mode"], told["uid"], told["gid"])
+
+
+def _kept(host: Host, directory: str, told: dict) -> bytes:
+    """A file's former bytes, from the journal or, where they are damaged, from beside its place."""
+    kept = "%s/%d" % (directory, int(told["blob"]))
+    for path in (kept, host.beside(told["path"], READY % told["digest"][:12])):
+        with suppress(FileNotFoundError, HostError):
+            data = host.read(path)
+            if digest(data) == told["digest"]:
+                return data
+    raise HostError("%s does not hold what %s was" % (kept, told["path"]), path=kept)
 
 
 def _check(journal: Journal) -> None:
