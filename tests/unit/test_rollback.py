@@ -337,6 +337,17 @@ def test_what_cannot_be_kept_beside_its_place_is_not_begun(tmp_path):
         assert host.tree() == before
 
 
+def test_what_somebody_put_where_a_former_file_lies_ready_is_in_nobodys_way(tmp_path):
+    host, kept = changed(tmp_path, NO_TCP, TCP)
+    place = host.real(journal.ready(host, kept.former(CONFIG)))
+    os.unlink(place)
+    os.mkdir(place)
+    restore(host)
+    well(host, kept)
+    names = [name for name in host.list("/etc/docker") if ".hardened-" in name]
+    assert names == [os.path.basename(place)]
+
+
 @pytest.mark.parametrize("stuck", [INSTANCE.socket_dropin, INSTANCE.manifest_path, CONFIG])
 def test_a_file_that_cannot_be_written_keeps_no_other_from_being_put_back(tmp_path, stuck):
     wanted = plan.Desired({**PLAIN, "icc": True}, socket_dropin="[Socket]\nBacklog=9\n")

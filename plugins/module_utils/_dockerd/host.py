@@ -688,7 +688,8 @@ class Host:
             begins = READY % "" % name.lstrip(".")
             found = [one for one in os.listdir(directory) if one.startswith(begins)]
             for one in found:
-                os.unlink(os.path.join(directory, one))
+                with suppress(OSError):  # somebody's directory, say
+                    os.unlink(os.path.join(directory, one))
             if found and directory.endswith(".d"):
                 os.rmdir(directory)
 

@@ -116,7 +116,7 @@ class _Writer:
                 announce(self._instance, host, self._journal, wanted.path, wanted.data)
             if wanted.data is None:
                 host.remove(wanted.path, change.expected)
-            elif self._go_on and same(host, replace(wanted, path=ready(host, wanted))):
+            elif self._go_on and _lies_ready(host, wanted):
                 # What lies ready is for the way back: a disk that is full meanwhile bars it not.
                 host.promote(wanted.path, ready(host, wanted), change.expected)
                 with suppress(HostError):  # should this be cut off, and gone through once more
@@ -172,6 +172,12 @@ def without(data: bytes | None, flags: list[str]) -> bytes | None:
     except (ValueError, AttributeError, RecursionError):
         return None
     return (json.dumps(fewer, indent=4) + "\n").encode() if len(fewer) < len(told) else None
+
+
+def _lies_ready(host: Host, wanted: Entry) -> bool:
+    with suppress(HostError):  # somebody put something else there, such as a directory
+        return same(host, replace(wanted, path=ready(host, wanted)))
+    return False
 
 
 def same(host: Host, wanted: Entry) -> bool:
