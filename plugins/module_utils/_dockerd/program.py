@@ -56,8 +56,11 @@ ConditionPathExists={journal}
 StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
+Type=simple
 ExecStart=python3 -I {program} rescue {key}
+# Killed, say for want of memory, it is all that would bring the daemon back.
+Restart=on-abnormal
+RestartSec=5
 """
 _DROPIN = """\
 # Managed by hardened.docker: dockerd gets a TCP listener only with verified clients.

@@ -129,10 +129,10 @@ def _pair(instance: Instance, host: Host, check: bool) -> tuple[str, ...]:
     """
     told = read_told(instance, host)
     paths = [str(told.setting(name) or "") for name in ("tlscert", "tlskey")]
-    if instance.rootless or not all(paths) or not pair.decided(host.real(paths[0])):
+    if instance.rootless or not all(paths) or not pair.waits(host.real(paths[0])):
         return ()
     if check:
-        return tuple(paths)
+        return tuple(paths) if pair.decided(*map(host.real, paths)) else ()
     try:
         pair.complete(*map(host.real, paths))
     except OSError as error:
@@ -144,13 +144,17 @@ def _recover(instance: Instance, host: Host, left: Journal, timeout: float) -> R
     """Roll back what a run left that was cut off."""
     begun = time.time()
     try:
-        return restore(instance, host, left, timeout)
+        restored = restore(instance, host, left, timeout)
     except (HostError, OSError, ValueError, KeyError) as error:
         words = daemon_words(instance, host, begun) or "nothing"
         raise HostError(
             "An interrupted run cannot be rolled back: %s. The daemon said: %s. The former files"
             " are in %s." % (str(error).rstrip("."), words, instance.journal_directory)
         ) from error
+    # A rescue or recovery that failed meant the same change; root's manager runs both.
+    units = [unit for unit in (instance.rescue, instance.recovery) if unit]
+    systemctl(Instance(), host, "reset-failed", *units, check=False)
+    return restored
 
 
 # -- the change

@@ -205,8 +205,14 @@ def test_a_boot_of_a_host_that_is_well_does_nothing(name, host, whole):
     assert host.check_output("systemctl is-failed %s || true" % RECOVERY) == "inactive"
 
 
-def test_a_daemon_that_does_not_start_is_rescued(host, harden, meddle, reached, well):
-    """Whoever started it with that is dead, and no controller comes."""
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_daemon_that_does_not_start_is_rescued(killed, host, harden, meddle, reached, well):
+    """Whoever started it with that is dead, and no controller comes, even if the rescue dies."""
+    if killed:
+        once = "until systemctl -q is-active {0} && systemctl kill -s KILL {0}; do sleep 0.05; done"
+        host.check_output(
+            "systemd-run --quiet --collect --unit=killer sh -c %s", once.format(RESCUE)
+        )
     meddle("command:systemctl restart docker.service", "kill")
     assert harden(**BAD).rc != 0
     deadline = time.monotonic() + 60
@@ -215,7 +221,12 @@ def test_a_daemon_that_does_not_start_is_rescued(host, harden, meddle, reached, 
     assert not host.file(JOURNAL).exists
     assert host.check_output("docker version --format '{{.Server.Version}}'")
     assert reached() == "client"
-    assert "the former one is back" in host.check_output("journalctl -b -o cat -u %s" % RESCUE)
+    words = host.check_output("journalctl -b -o cat -u %s" % RESCUE)
+    assert "the former one is back" in words
+    assert killed == ("code=killed" in words)
+    assert not host.run("systemctl is-active killer").stdout.startswith("active")
+    assert harden().rc == 0
+    assert host.run("systemctl is-failed %s" % RESCUE).stdout.strip() == "inactive"
 
 
 @pytest.mark.parametrize("renamed", [True, False])
