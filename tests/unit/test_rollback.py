@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from contextlib import suppress
 
 import pytest
@@ -177,6 +178,7 @@ def test_a_daemon_that_kills_is_found_out(tmp_path, monkeypatch):
     """That the tests above can fail: without live-restore first, the former file kills."""
     monkeypatch.setattr(rollback._Rollback, "_keeps_containers", lambda self: False)
     host, kept = changed(tmp_path, *COURSES["with a file of others"])
+    time.sleep(0.02)  # times of files are those of the kernel's tick
     restored = restore(host)
     assert restored.lost == ["web", "db"]
     with pytest.raises(AssertionError):
