@@ -52,7 +52,7 @@ _RESCUE = """\
 [Unit]
 Description=Rescue of Docker ({name}) from a change that was cut off
 ConditionPathExists={journal}
-# Called at each failure of docker.service since systemd 254; the journal counts what it tried.
+# Called at each failure of docker.service; the journal counts what it tried.
 StartLimitIntervalSec=0
 
 [Service]
@@ -67,7 +67,6 @@ _DROPIN = """\
 [Unit]
 Wants={recovery} docker-tls.socket
 After={recovery} docker-tls.socket
-OnFailure={rescue}
 
 [Service]
 # 0: daemon.json demands verified clients. 3: somebody else writes while a run starts dockerd.
@@ -82,6 +81,11 @@ ExecStartPre=/bin/sh -c '\\
 ExecStartPost=/bin/sh -c '\\
   ! systemctl --quiet is-active docker-tls.socket || \\
   python3 -I {program} guard {config} {expected} {lock}'
+# Where it fails, what a dead run left is undone. OnFailure= would share its job mode with that of
+# others, and with OnFailureJobMode=isolate systemd loads no unit that names two.
+ExecStopPost=-/bin/sh -c '\\
+  test "$$SERVICE_RESULT" = success || ! test -e {journal} || \\
+  systemctl --no-block start {rescue}'
 """
 
 

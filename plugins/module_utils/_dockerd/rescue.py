@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What becomes of a daemon that does not start, where a change of it was cut off.
 
-It runs on the host, by a unit that docker.service names in OnFailure=. While a run is at work it
-waits: that one rolls back by itself, unless it dies over it.
+It runs on the host, by a unit that docker.service starts where it failed (ExecStopPost=). While a
+run is at work it waits: that one rolls back by itself, unless it dies over it.
 """
 
 from __future__ import annotations
