@@ -350,6 +350,16 @@ def test_what_somebody_put_where_a_former_file_lies_ready_is_in_nobodys_way(tmp_
     assert names == [os.path.basename(place)]
 
 
+@pytest.mark.parametrize("refused", [[], ["systemd does not load docker.service"]])
+def test_a_guard_with_which_the_unit_does_not_load_goes_first(tmp_path, monkeypatch, refused):
+    host, kept = changed(tmp_path, None, NO_TCP)
+    monkeypatch.setattr(rollback, "not_loaded", lambda *rest: refused)
+    restore(host)
+    well(host, kept)
+    gone = host.asked.index("remove " + INSTANCE.guard_dropin)
+    assert (gone < host.asked.index("systemctl restart docker.service")) == bool(refused)
+
+
 @pytest.mark.parametrize("stuck", [INSTANCE.socket_dropin, INSTANCE.manifest_path, CONFIG])
 def test_a_file_that_cannot_be_written_keeps_no_other_from_being_put_back(tmp_path, stuck):
     wanted = plan.Desired({**PLAIN, "icc": True}, socket_dropin="[Socket]\nBacklog=9\n")

@@ -16,6 +16,7 @@ from . import snapshot as reading
 from .activation import (
     await_answer,
     await_live_restore,
+    not_loaded,
     restart,
     set_inode,
     set_members,
@@ -137,7 +138,8 @@ class _Rollback:
         keeps = self._keeps_containers()
         # systemd may start the daemon again at any moment, and one that starts without
         # live-restore stops the containers that it finds; so the former file comes last.
-        self._lay(live_restore=True if keeps else None)
+        # Where systemd does not load what is there, what guards it must not stay until the end.
+        self._lay(live_restore=True if keeps else None, last=bool(not_loaded(instance, host)))
         if journal.active:
             self._bring_back(keeps)
             start_again(instance, host, journal.dependents)

@@ -22,6 +22,7 @@ from .activation import (
     ATTEMPTS,
     await_answer,
     await_live_restore,
+    not_loaded,
     restart,
     set_inode,
     set_members,
@@ -262,6 +263,9 @@ def _write(plan: Plan, host: Host, kept: Journal) -> None:
         loaded.append(systemctl(instance, host, "daemon-reload"))
         if instance.rootless:
             systemctl(SYSTEM, host, "daemon-reload")  # what recovers is root's
+        refused = not_loaded(instance, host)
+        if refused:
+            raise HostError("; ".join(refused))
 
     def stop_tls() -> None:
         if does.active(instance.tls_socket):

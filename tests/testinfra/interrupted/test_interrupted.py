@@ -229,6 +229,47 @@ def test_a_daemon_that_does_not_start_is_rescued(killed, host, harden, meddle, r
     assert host.run("systemctl is-failed %s" % RESCUE).stdout.strip() == "inactive"
 
 
+@pytest.fixture
+def dropin(host):
+    """Somebody's own drop-in, until the test ends."""
+    path = "/etc/systemd/system/docker.service.d/theirs.conf"
+
+    def put(text: str) -> None:
+        write(host, path, text)
+        host.check_output("systemctl daemon-reload")
+
+    yield put
+    host.check_output("rm -f %s && systemctl daemon-reload" % path)
+
+
+def test_what_others_want_done_on_failure_keeps_no_unit_from_loading(
+    host, harden, meddle, dropin, reached, well
+):
+    """And the rescue comes all the same: systemd allows one OnFailure= with such a job mode."""
+    dropin("[Unit]\nOnFailure=multi-user.target\nOnFailureJobMode=isolate\n")
+    assert host.check_output("systemctl show docker -p LoadState --value") == "loaded"
+    meddle("command:systemctl restart docker.service", "kill")
+    assert harden(**BAD).rc != 0
+    deadline = time.monotonic() + 60
+    while host.file(JOURNAL).exists and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not host.file(JOURNAL).exists
+    assert reached() == "client"
+
+
+def test_a_unit_that_systemd_does_not_load_is_named_and_nothing_touched(
+    host, harden, dropin, reached, well
+):
+    dropin(
+        "[Service]\nExecStart=\nExecStart=/bin/true\nType=forking\nRestart=always\nType=oneshot\n"
+    )
+    run = harden(dockerd_options={"mtu": 1400})
+    assert run.rc != 0
+    assert "systemd does not load docker.service" in " ".join(run.stdout.split())
+    assert "mtu" not in told(host)
+    assert reached() == "client"
+
+
 @pytest.mark.parametrize("renamed", [True, False])
 def test_a_certificate_and_its_key_that_were_decided_on(renamed, host, reached, well):
     """Cut off before or between the two renames: a restart gets the pair, and not half of it."""

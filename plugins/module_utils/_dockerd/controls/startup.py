@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 
 from .. import flags, rules
+from ..does import load_error
 from ..findings import PASSED, Control, Verdict, broken, failed, passed, unknown
 from ..snapshot import Snapshot
 from ..told import Place, Told
@@ -85,6 +86,9 @@ def _unit(snapshot: Snapshot) -> Verdict:
     ]
     if masked or not told.words:
         return broken(masked or ["%s has no ExecStart" % instance.service])
+    refused = [load_error(unit) for unit in snapshot.does.units.values()] if snapshot.does else []
+    if any(refused):
+        return broken([*filter(None, refused)])
     commands = told.service.commands()
     if len(commands) > 1 and told.service.value("Service", "Type") != "oneshot":
         lines = ", ".join("%s line %d" % (one.path, one.line) for one in commands)
@@ -219,8 +223,8 @@ CONTROLS = [
         "unit-usable",
         "The units can start dockerd",
         "critical",
-        "A masked unit starts nothing, nor does one without a command, with two, or without a file"
-        " of its environment.",
+        "A masked unit starts nothing, nor does one without a command, with two, without a file of"
+        " its environment, or with any other setting for which systemd does not load it.",
         "systemctl unmask the unit, or mend the drop-in that the evidence names.",
         _unit,
         {},
