@@ -54,6 +54,8 @@ Description=Rescue of Docker ({name}) from a change that was cut off
 ConditionPathExists={journal}
 # Called at each failure of docker.service; the journal counts what it tried.
 StartLimitIntervalSec=0
+# As what others want done on that failure may do.
+IgnoreOnIsolate=true
 
 [Service]
 Type=simple
