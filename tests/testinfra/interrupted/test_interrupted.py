@@ -243,7 +243,7 @@ def dropin(host):
 
 
 def test_what_others_want_done_on_failure_keeps_no_unit_from_loading(
-    host, harden, meddle, dropin, reached, well
+    host, harden, meddle, reached, well, dropin
 ):
     """And the rescue comes all the same: systemd allows one OnFailure= with such a job mode."""
     dropin("[Unit]\nOnFailure=multi-user.target\nOnFailureJobMode=isolate\n")
@@ -258,9 +258,9 @@ def test_what_others_want_done_on_failure_keeps_no_unit_from_loading(
 
 
 def test_a_unit_that_systemd_does_not_load_is_named_and_nothing_touched(
-    host, harden, dropin, reached, well
+    host, harden, reached, well, dropin
 ):
-    dropin("[Service]\nType=oneshot\n")  # which cannot be with Restart=always
+    dropin("[Unit]\nOnFailure=a.target b.target\nOnFailureJobMode=isolate\n")
     run = harden(dockerd_options={"mtu": 1400})
     assert run.rc != 0
     assert "systemd does not load docker.service" in " ".join(run.stdout.split())
