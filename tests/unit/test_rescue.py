@@ -57,11 +57,14 @@ def test_one_that_runs_is_the_next_run_s_business(tmp_path):
         ("activating", 5, 7, 8, False),
         ("deactivating", 7, 5, 6, False),
         ("reloading", 7, 5, 6, False),
+        ("activating auto-restart", 5, 7, 8, True),  # where no limit is set, for ever
+        ("activating auto-restart", 7, 8, 6, False),  # it ran, and systemd brings it back
         ("", "", "", "", False),
     ],
 )
 def test_it_acts_where_a_start_failed(empty, monkeypatch, state, up, tried, main, acts):
-    values = zip((*rescue.SHOWN, rescue.STARTED), (state, up, tried, main))
+    state, _blank, step = state.partition(" ")
+    values = zip((*rescue.SHOWN, rescue.STARTED), (step, state, up, tried, main))
     shown = "".join("%s=%s\n" % pair for pair in values if state)
     monkeypatch.setattr(type(empty), "run", lambda *words: Result(0, shown, ""))
     monkeypatch.setattr(rescue, "PATIENCE", 0.1)

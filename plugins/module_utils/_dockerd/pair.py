@@ -53,10 +53,9 @@ def complete(certificate: str, key: str) -> bool:
             if done:
                 os.rename(name, place)
                 _sync(os.path.dirname(place))
-            else:
-                os.unlink(name)  # no pair, or not any more
-        with suppress(FileNotFoundError):
-            os.unlink(name + DRAFT)
+        for useless in [name + DRAFT] if done else [name, name + DRAFT]:
+            with suppress(OSError):  # such as somebody's directory, which a new pair will name
+                os.unlink(useless)
     return done
 
 

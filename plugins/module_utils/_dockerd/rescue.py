@@ -23,7 +23,12 @@ from .rollback import restore
 # All imports at once: the roll-back may put another program in the place of this one.
 __all__ = ["certificates", "did_not_start", "main"]
 PATIENCE = 60.0  # seconds in which the former daemon has to start, and systemd to make up its mind
-SHOWN = ("ActiveState", "ActiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic")
+SHOWN = (
+    "SubState",
+    "ActiveState",
+    "ActiveEnterTimestampMonotonic",
+    "InactiveExitTimestampMonotonic",
+)
 STARTED = "ExecMainStartTimestampMonotonic"
 PASSING = ("activating", "deactivating", "reloading")
 
@@ -70,9 +75,11 @@ def did_not_start(instance: Instance, host: Host) -> bool:
     while True:
         shown = host.run(instance.systemctl("show", names, instance.service)).out
         told = dict(line.partition("=")[::2] for line in shown.splitlines())
-        state, up, *tried = (told.get(name, "") for name in (*SHOWN, STARTED))
+        step, state, up, *tried = (told.get(name, "") for name in (*SHOWN, STARTED))
         if state not in PASSING:
             break
+        if step.startswith("auto-restart") and int(tried[-1] or 0) > int(up or 0):
+            return True  # where no limit is set, systemd would try the same for ever
         if time.monotonic() > deadline:
             return False  # should it fail after all, systemd calls again
         time.sleep(0.2)  # it may be about to try once more

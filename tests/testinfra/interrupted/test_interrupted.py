@@ -205,6 +205,14 @@ def test_a_boot_of_a_host_that_is_well_does_nothing(name, host, whole):
     assert host.check_output("systemctl is-failed %s || true" % RECOVERY) == "inactive"
 
 
+def rescued(host) -> None:
+    """Wait until no change is left that was cut off."""
+    deadline = time.monotonic() + 60
+    while host.file(JOURNAL).exists and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not host.file(JOURNAL).exists
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_daemon_that_does_not_start_is_rescued(killed, host, harden, meddle, reached, well):
     """Whoever started it with that is dead, and no controller comes, even if the rescue dies."""
@@ -215,10 +223,7 @@ def test_a_daemon_that_does_not_start_is_rescued(killed, host, harden, meddle, r
         )
     meddle("command:systemctl restart docker.service", "kill")
     assert harden(**BAD).rc != 0
-    deadline = time.monotonic() + 60
-    while host.file(JOURNAL).exists and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert not host.file(JOURNAL).exists
+    rescued(host)
     assert host.check_output("docker version --format '{{.Server.Version}}'")
     assert reached() == "client"
     words = host.check_output("journalctl -b -o cat -u %s" % RESCUE)
@@ -250,10 +255,17 @@ def test_what_others_want_done_on_failure_keeps_no_unit_from_loading(
     assert host.check_output("systemctl show docker -p LoadState --value") == "loaded"
     meddle("command:systemctl restart docker.service", "kill")
     assert harden(**BAD).rc != 0
-    deadline = time.monotonic() + 60
-    while host.file(JOURNAL).exists and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert not host.file(JOURNAL).exists
+    rescued(host)
+    assert reached() == "client"
+
+
+def test_a_daemon_that_systemd_would_start_for_ever_is_rescued(
+    host, harden, meddle, reached, well, dropin
+):
+    dropin("[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=5\n")
+    meddle("command:systemctl restart docker.service", "kill")
+    assert harden(**BAD).rc != 0
+    rescued(host)
     assert reached() == "client"
 
 
