@@ -24,7 +24,7 @@ PATIENCE = 6  # seconds that the daemon has for all its answers
 LATEST = 5  # seconds after which no further listener is tried
 # How systemd names, of a unit, those that it stops with it, systemd.unit(5).
 DEPENDENTS = ["RequiredBy", "BoundBy", "ConsistsOf"]
-LOADS = ["Id", "LoadState", "LoadError", "NeedDaemonReload"]  # what tells whether a unit loads
+LOADS = ["Id", "LoadState", "LoadError"]  # what tells whether a unit loads
 STEADY = 600  # seconds after which a container that was started again counts as lasting
 TIMESTAMP = "%Y-%m-%dT%H:%M:%S"
 
@@ -94,16 +94,18 @@ class Does:
 
 
 def load_error(unit: dict) -> str:
-    """Why systemd does not load a unit as it is on disk, by its properties; empty where it does."""
-    if unit.get("LoadState") not in ("bad-setting", "error") or unit["NeedDaemonReload"] == "yes":
+    """Why systemd does not load a unit, by its properties; empty where it does."""
+    if unit.get("LoadState") not in ("bad-setting", "error"):
         return ""
-    return "systemd does not load %s (%s)" % (unit["Id"], unit["LoadError"] or unit["LoadState"])
+    why = unit.get("LoadError", "").partition(" ")[2].strip('"') or unit["LoadState"]
+    return "systemd does not load %s (%s; its journal says more)" % (unit["Id"], why.rstrip("."))
 
 
 def read_does(instance: Instance, host: Host, told: Told) -> Does:
     """What the running daemon does; a dead one leaves its fields empty and says why."""
     does, until = Does(), time.monotonic() + LATEST
-    wanted = [*LOADS, "ActiveState", "MainPID", "Listen", "UnitFileState", *DEPENDENTS]
+    wanted = ["ActiveState", "MainPID", "NeedDaemonReload", "Listen", "UnitFileState"]
+    wanted += [*LOADS, *DEPENDENTS]
     wanted += ["Limit" + name.upper() for name in _LIMITS]
     words = ["show", *instance.units, "--property=" + ",".join(wanted)]
     shown = host.run(instance.systemctl(*words), timeout=3)

@@ -225,7 +225,7 @@ CONTROLS = [
         "critical",
         "A masked unit starts nothing, nor does one without a command, with two, without a file of"
         " its environment, or with any other setting for which systemd does not load it.",
-        "systemctl unmask the unit, or mend the drop-in that the evidence names.",
+        "systemctl unmask the unit, or mend the drop-in that is at fault and daemon-reload.",
         _unit,
         {},
         starts=True,
