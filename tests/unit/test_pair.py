@@ -158,6 +158,29 @@ def test_a_pair_that_somebody_put_there_since_stays(host, monkeypatch, tmp_path)
     assert [name for name in left(host) if "next" in name] == []
 
 
+def test_one_that_is_put_there_during_the_run_is_told(host, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(pair, "_overtaken", lambda *paths: True)
+        with pytest.raises(HostError, match="somebody else put another pair in place"):
+            converge(host, leaf(**OTHER), host.authority)
+    assert fits(host)
+    converge(host, leaf(**OTHER), host.authority)
+    assert not reasons(host, leaf(**OTHER), host.authority)
+
+
+def test_one_of_a_day_to_come_gives_way(host, monkeypatch):
+    """A clock that was ahead, and was put right, keeps no leaf from being renewed."""
+    cut_off(host, monkeypatch)
+    time.sleep(0.02)
+    os.utime(host.real(leaf().certificate))  # its ctime is now
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            pair.time, "time", lambda: os.stat(host.real(leaf().certificate)).st_ctime - 60
+        )
+        assert pair.decided(host.real(leaf().certificate), host.real(leaf().key))
+    assert not pair.decided(host.real(leaf().certificate), host.real(leaf().key))
+
+
 def test_one_that_does_not_fit_gives_way(host, monkeypatch):
     cut_off(host, monkeypatch)
     time.sleep(0.02)

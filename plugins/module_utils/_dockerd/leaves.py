@@ -664,7 +664,9 @@ def install(host: Host, plan: Plan, answer: bytes, issuers: list, now: datetime)
         for path, data in ((leaf.key, key_pem(private)), (leaf.certificate, pem(*chain))):
             ready = host.beside(path, pair.NEXT)
             host.write(ready, data, leaf.modes[path], leaf.uid, leaf.gid)
-        complete(host, leaf)
+        if not complete(host, leaf)[1]:
+            words = "%s: somebody else put another pair in place meanwhile, which stays"
+            raise HostError(words % leaf.certificate, path=leaf.certificate)
     else:
         host.write(leaf.certificate, pem(*chain), leaf.modes[leaf.certificate], leaf.uid, leaf.gid)
     host.remove(leaf.pending)

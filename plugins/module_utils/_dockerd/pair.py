@@ -14,6 +14,7 @@ The standard library alone: each start of dockerd waits for this.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 NEXT = ".%s.hardened-next"
@@ -62,8 +63,9 @@ def complete(certificate: str, key: str) -> bool:
 def _overtaken(certificate: str, key: str, new_certificate: str) -> bool:
     """Whether somebody put another pair in place since, which fits."""
     with suppress(OSError):  # such as a certificate that is not there
-        later = os.stat(certificate).st_ctime > os.stat(new_certificate).st_ctime
-        return later and _fits(certificate, key)
+        there, ready_since = os.stat(certificate).st_ctime, os.stat(new_certificate).st_ctime
+        # A time that is to come is of a clock that was wrong, and says nothing.
+        return ready_since < there <= time.time() and _fits(certificate, key)
     return False
 
 
