@@ -355,8 +355,12 @@ class Host:
 
 def _make_cgroup(group: Path) -> None:
     """Make a cgroup two levels below its hierarchy's root, with every controller usable in it."""
+    while not group.exists():
+        # The lab's own goes with the last of its hosts, which may be at this moment.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            group.parent.mkdir(exist_ok=True)
+            group.mkdir()
     for path in (group.parent, group):
-        path.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):  # v1: empty in a new group, and none can enter
             if (path / name).exists() and not (path / name).read_text().strip():
                 (path / name).write_text((path.parent / name).read_text())
