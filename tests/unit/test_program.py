@@ -66,14 +66,15 @@ def test_one_that_somebody_changed_or_removed_comes_back(host, path):
     assert [change.path for change in host.plan({}).files] == [path]
 
 
+@pytest.mark.parametrize("key", ["ExecStartPre", "ExecStartPost", "ExecStopPost"])
 @pytest.mark.parametrize("unit", ["docker.service.d", "service.d"])
-def test_a_dropin_that_takes_the_guard_back_is_refused(host, unit):
+def test_a_dropin_that_takes_the_guard_back_is_refused(host, unit, key):
     path = "/etc/systemd/system/%s/zz-no-guard.conf" % unit
-    host.put(path, "[Service]\nExecStartPre=\n")
+    host.put(path, "[Service]\n%s=\n" % key)
     if unit == "service.d":
         # Those of the type sort by their name among those of the unit, systemd.unit(5).
         assert host.told().service.dropins == [path]
-    with pytest.raises(Refused, match=r"zz-no-guard[.]conf sets ExecStartPre again after our"):
+    with pytest.raises(Refused, match=r"zz-no-guard[.]conf sets %s again after our" % key):
         host.plan({})
 
 
@@ -225,10 +226,10 @@ esac
 def unescaped(value):
     """A value of ExecStartPre= as systemd hands it to sh, systemd.service(5) COMMAND LINES."""
     shell, option, line = units.split(value)
-    assert (shell, option) == ("/bin/sh", "-c")
+    assert (shell, option) == ("+/bin/sh", "-c")
     assert "%" not in line
     assert "$" not in line.replace("$$", "")
-    return [shell, option, line.replace("$$", "$")]
+    return [shell[1:], option, line.replace("$$", "$")]
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def start(empty, tmp_path):
 
     def begin(status, active=True, stopped=0):
         log.write_text("")
-        words = {"log": log, "active": 0 if active else 3, "stopped": stopped}
+        words = {"log": log, "active": {True: 0, False: 3}.get(active, active), "stopped": stopped}
         programs = {"systemctl": SYSTEMCTL.format(**words)}
         if status is not None:
             programs["python3"] = GUARD.format(status=status, program=INSTANCE.program_path)
@@ -273,6 +274,18 @@ def test_without_the_guard_s_word_tcp_is_closed_and_dockerd_starts(start, status
     """None: there is no python3 any more, as after an upgrade of the distribution."""
     assert start(status) == (0, [ASKED, "stop docker-tls.socket"])
     assert start(status, active=False) == (0, [ASKED])
+
+
+@pytest.mark.parametrize("answer", [1, 126, 127])
+def test_tcp_of_which_nobody_can_tell_is_closed(start, answer):
+    """1 is what systemctl says where it cannot ask; the others are the shell's, without it."""
+    told = (0, [ASKED, "stop docker-tls.socket"])
+    assert start(1, active="%d" % answer) == told
+    assert start(0, active="%d" % answer) == (0, [])
+
+
+def test_tcp_that_is_not_there_is_closed(start):
+    assert start(1, active="4") == (0, [ASKED])
 
 
 def test_tcp_that_cannot_be_closed_keeps_dockerd_down(start):

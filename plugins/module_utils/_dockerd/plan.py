@@ -302,9 +302,10 @@ def _check_effective(plan: Plan, command: list[str] | None) -> None:
     elif told.socket and any(activated(one, "").tcp for one in units.listeners(told.socket)):
         last = (told.socket, "Socket", "ListenStream")
     guard = plan.snapshot.instance.guard_dropin
-    kept = {one.path for one in told.service.settings("Service", "ExecStartPre")}
-    if plan.snapshot.instance.socket and guard not in kept:
-        last = (told.service, "Service", "ExecStartPre")
+    for key in ("ExecStartPre", "ExecStartPost", "ExecStopPost"):
+        kept = {one.path for one in told.service.settings("Service", key)}
+        if plan.snapshot.instance.socket and guard not in kept:
+            last = (told.service, "Service", key)
     if last:
         unit, section, key = last
         raise Refused(

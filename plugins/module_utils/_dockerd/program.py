@@ -71,23 +71,31 @@ Wants={recovery} docker-tls.socket
 After={recovery} docker-tls.socket
 
 [Service]
+# With + in none of the service's own sandboxes, where they could do nothing.
 # 0: daemon.json demands verified clients. 3: somebody else writes while a run starts dockerd.
-# Anything else: dockerd starts, and TCP is closed if it was open.
-ExecStartPre=/bin/sh -c '\\
+# Anything else: dockerd starts, and TCP is closed unless it is known to be (is-active says 3 or 4).
+ExecStartPre=+/bin/sh -c '\\
   python3 -I {program} guard {config} {expected} {lock}; case $$? in \\
     0) ;; \\
     3) exit 3 ;; \\
-    *) ! systemctl --quiet is-active docker-tls.socket || systemctl stop docker-tls.socket ;; \\
+    *) systemctl --quiet is-active docker-tls.socket; case $$? in \\
+         3|4) ;; \\
+         *) systemctl stop docker-tls.socket ;; \\
+       esac ;; \\
   esac'
 # Once more, for what was written while dockerd read it: with this, too, it may not go on.
-ExecStartPost=/bin/sh -c '\\
-  ! systemctl --quiet is-active docker-tls.socket || \\
-  python3 -I {program} guard {config} {expected} {lock}'
+ExecStartPost=+/bin/sh -c '\\
+  systemctl --quiet is-active docker-tls.socket; case $$? in \\
+    3|4) ;; \\
+    *) python3 -I {program} guard {config} {expected} {lock} ;; \\
+  esac'
 # Where it fails, what a dead run left is undone. OnFailure= would share its job mode with that of
 # others, and with OnFailureJobMode=isolate systemd loads no unit that names two.
-ExecStopPost=-/bin/sh -c '\\
-  test "$$SERVICE_RESULT" = success || ! test -e {journal} || \\
-  systemctl --no-block start {rescue}'
+ExecStopPost=-+/bin/sh -c '\\
+  case "$$SERVICE_RESULT $$EXIT_STATUS" in \\
+    "success 0"|"success TERM") ;; \\
+    *) ! test -e {journal} || systemctl --no-block start {rescue} ;; \\
+  esac'
 """
 
 

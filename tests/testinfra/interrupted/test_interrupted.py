@@ -234,6 +234,19 @@ def test_a_daemon_that_does_not_start_is_rescued(killed, host, harden, meddle, r
     assert host.run("systemctl is-failed %s" % RESCUE).stdout.strip() == "inactive"
 
 
+def test_no_sandbox_of_the_service_s_keeps_tcp_open(host, harden, reached, well, dropin):
+    """The guard must reach systemd and the program, whatever dockerd may reach."""
+    dropin("[Service]\nInaccessiblePaths=/usr/bin/systemctl %s\nPrivateTmp=yes\n" % STATE)
+    former = host.check_output("cat %s" % CONFIG)
+    write(host, CONFIG, '{"live-restore": true}')
+    host.check_output("systemctl restart docker.service")
+    assert reached() is None
+    write(host, CONFIG, former)
+    host.check_output("systemctl restart docker.service")
+    assert harden().rc == 0
+    assert reached() == "client"
+
+
 @pytest.fixture
 def dropin(host):
     """Somebody's own drop-in, until the test ends."""
