@@ -235,13 +235,13 @@ def test_a_kept_file_that_is_damaged_is_read_from_beside_its_place_or_not_at_all
             host.remove(path)
         else:
             host.put(path, damage and '{"mtu"')
-    with pytest.raises(HostError, match=r"transaction/0 does not hold what .*; look at it"):
+    with pytest.raises(HostError, match=r"transaction/0 does not hold what .*; put back by hand"):
         read(host)
 
 
 def test_files_without_their_journal_are_no_absent_journal(host, kept):
     host.remove(DIRECTORY + "/journal.json")
-    with pytest.raises(HostError, match=r"has no journal[.]json; look at it"):
+    with pytest.raises(HostError, match=r"has no journal[.]json; put back by hand"):
         read(host)
 
 

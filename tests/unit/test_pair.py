@@ -189,15 +189,16 @@ def test_one_that_does_not_fit_gives_way(host, monkeypatch):
     assert fits(host)
 
 
-@pytest.mark.parametrize("what", ["certificate", "key", "no key", "another key"])
+@pytest.mark.parametrize("what", ["certificate", "key", "no key", "another key", "pipe"])
 def test_what_lies_ready_and_is_no_pair_takes_no_place(host, monkeypatch, what, tmp_path):
     before = {path: host.read(path) for path in leaf().modes}
     cut_off(host, monkeypatch)
     assert pair.decided(host.real(leaf().certificate), host.real(leaf().key))
     damaged = host.beside(leaf().certificate if what == "certificate" else leaf().key, pair.NEXT)
-    if what == "no key":
-        host.remove(damaged)
-    else:
+    host.remove(damaged)
+    if what == "pipe":
+        os.mkfifo(host.real(damaged))
+    elif what != "no key":
         host.write(damaged, host.read(leaf().key) if what == "another key" else b"", 0o400)
     assert leaves.complete(host, leaf(), check=True) == (host, [])
     look(host, tmp_path)

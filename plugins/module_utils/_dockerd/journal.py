@@ -22,7 +22,7 @@ from .instance import Instance
 
 TRIES = "/tries-%d"  # its name counts, because another name takes no space
 RESCUES = 3  # what they do not mend, a fourth does not either
-WAY_OUT = "; look at it, put back by hand what it holds, and remove it"
+WAY_OUT = "; put back by hand what is whole in %s, and then remove that directory"
 
 
 @dataclass
@@ -178,10 +178,10 @@ def read(instance: Instance, host: Host) -> Journal | None:
     Raises HostError where it cannot be made out.
     """
     directory = instance.journal_directory
-    path = directory + "/journal.json"
+    path, way_out = directory + "/journal.json", WAY_OUT % directory
     if host.stat(path) is None:
         if host.list(directory):
-            raise HostError("%s has no journal.json%s" % (directory, WAY_OUT), path=directory)
+            raise HostError("%s has no journal.json%s" % (directory, way_out), path=directory)
         return None
     try:
         told = json.loads(host.read(path))
@@ -190,12 +190,12 @@ def read(instance: Instance, host: Host) -> Journal | None:
         )
         _check(journal)
     except FileNotFoundError as error:
-        raise HostError("%s lacks %s%s" % (directory, error.filename, WAY_OUT)) from error
+        raise HostError("%s lacks %s%s" % (directory, error.filename, way_out)) from error
     except HostError as error:
-        raise HostError("%s%s" % (error, WAY_OUT), path=path) from error
+        raise HostError("%s%s" % (error, way_out), path=path) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = "%s %s" % (type(error).__name__, error)
-        raise HostError("%s is damaged (%s)%s" % (path, why, WAY_OUT), path=path) from error
+        raise HostError("%s is damaged (%s)%s" % (path, why, way_out), path=path) from error
     for line in (
         (host.optional(directory + "/written") or b"").decode("utf-8", "replace").splitlines()
     ):

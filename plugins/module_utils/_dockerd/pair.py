@@ -73,6 +73,8 @@ def _fits(certificate: str, key: str) -> bool:
     """Whether a server could serve with this pair."""
     import ssl  # pylint: disable=import-outside-toplevel
 
+    if not os.path.isfile(certificate) or not os.path.isfile(key):
+        return False  # a pipe would keep the daemon waiting for ever
     with suppress(OSError, ValueError):
         # No key of a daemon's has a password; without one here, OpenSSL would ask a terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
