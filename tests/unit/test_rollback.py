@@ -339,6 +339,16 @@ def test_what_cannot_be_kept_beside_its_place_is_not_begun(tmp_path):
         assert host.tree() == before
 
 
+def test_a_file_that_cannot_be_put_back_is_named_where_the_daemon_does_not_start(tmp_path):
+    host, kept = changed(tmp_path, NO_TCP, TCP)
+    host.put(CONFIG, {"no-such-directive": 1})
+    journal.announce(INSTANCE, host, kept, CONFIG, host.read(CONFIG))
+    host.process = None
+    host.broken = {CONFIG}
+    with pytest.raises(HostError, match=r"daemon\.json: Read-only file system; .*systemctl"):
+        restore(host)
+
+
 def test_what_somebody_put_where_a_former_file_lies_ready_is_in_nobodys_way(tmp_path):
     host, kept = changed(tmp_path, NO_TCP, TCP)
     place = host.real(journal.ready(host, kept.former(CONFIG)))

@@ -230,6 +230,9 @@ def _check(journal: Journal) -> None:
             raise ValueError("%r is no path" % (entry.path,))
         if not all(isinstance(value, int) for value in (entry.mode, entry.uid, entry.gid)):
             raise ValueError("%s has no owner and mode" % entry.path)
+        owners = (entry.uid, entry.gid)
+        if not (0 <= entry.mode <= 0o7777 and all(0 <= one < 2**32 for one in owners)):
+            raise ValueError("%s has an owner or a mode that cannot be" % entry.path)
     for several in (journal.flags, journal.dependents, journal.identity or []):
         if not isinstance(several, list):
             raise TypeError("%r is no list" % (several,))

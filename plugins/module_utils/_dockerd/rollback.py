@@ -141,7 +141,11 @@ class _Rollback:
         # Where systemd does not load what is there, what guards it must not stay until the end.
         self._lay(live_restore=True if keeps else None, last=bool(not_loaded(instance, host)))
         if journal.active:
-            self._bring_back(keeps)
+            try:
+                self._bring_back(keeps)
+            except HostError as error:
+                self.failures.append(error)  # of which those before it may be the cause
+                raise self._failed() from error
             start_again(instance, host, journal.dependents)
             if keeps and not journal.live_restore:
                 # An absent live-restore leaves a running daemon as it is, moby daemon/reload.go.
@@ -162,9 +166,13 @@ class _Rollback:
         if journal.inode and host.stat(instance.socket_path):
             set_inode(instance, host, journal.inode)
         if self.failures:
-            words = [str(failure).rstrip(".") for failure in self.failures]
-            raise HostError("; ".join(dict.fromkeys(words)))
+            raise self._failed()
         return lost
+
+    def _failed(self) -> HostError:
+        """Everything that went wrong, in its order."""
+        words = [str(failure).rstrip(".") for failure in self.failures]
+        return HostError("; ".join(dict.fromkeys(words)))
 
     def _keeps_containers(self) -> bool:
         """Whether containers run that the former daemon.json alone would not carry through."""
