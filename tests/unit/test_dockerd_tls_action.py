@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,36 @@ def test_many_hosts_at_once_make_one_authority(task, replace):
     results, _said = task(options, "--forks", "8", hosts=hosts)
     assert sum(bool(one["controller_files"]) for one in results) == 1
     assert len({leaf["issuer"] for one in results for leaf in one["leaves"]}) == 1
+
+
+def test_what_another_task_is_about_to_make_is_waited_for(task):
+    """Half an authority is refused, unless somebody is making the other half."""
+    task(CLIENTS)
+    bundle = task.work / "authority/servers/ca.pem"
+    whole = bundle.read_bytes()
+    bundle.unlink()
+    (refused,), _said = task(CLIENTS)
+    assert "half an authority" in refused["msg"]
+
+    lock = (task.work / "authority/.lock").open()
+    inode = ":%d " % os.fstat(lock.fileno()).st_ino
+    ended = threading.Event()
+
+    def finish():
+        # An arrow is before each lock that somebody waits for, proc_locks(5).
+        while not any("->" in one and inode in one for one in Path("/proc/locks").open()):
+            if ended.wait(0.05):
+                return
+        bundle.write_bytes(whole)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    other = threading.Thread(target=finish)
+    other.start()
+    (waited,), _said = task(CLIENTS)
+    ended.set()
+    other.join()
+    assert not waited.get("failed") and not waited["changed"], waited
 
 
 @pytest.mark.parametrize("pending", [b"", b"damaged", "key"])
