@@ -52,7 +52,7 @@ def test_one_that_runs_is_the_next_run_s_business(tmp_path):
         ("failed", 5, 0, 7, True),  # a crash, and restarts by systemd alone
         ("failed", 0, 7, 8, True),
         ("failed", 7, 5, 6, False),  # it ran, and its stop failed
-        ("inactive", 7, 5, 6, True),  # what it requires failed, or nobody would have called
+        ("inactive", 7, 5, 6, True),  # a rescue that was killed had reset the failure
         ("active", 7, 5, 6, False),
         ("activating", 5, 7, 8, False),
         ("deactivating", 7, 5, 6, False),

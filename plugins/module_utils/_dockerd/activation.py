@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable
 
-from .does import LOADS, Does, load_error
+from .does import LOADS, Does, load_error, units_of
 from .errors import HostError, Overtaken
 from .host import Host, digest
 from .instance import Instance
@@ -34,9 +34,7 @@ def systemctl(
 def not_loaded(instance: Instance, host: Host) -> list[str]:
     """What systemd says of the daemon's units that it does not load as they are on disk."""
     shown = host.run(instance.systemctl("show", *instance.units, "--property=" + ",".join(LOADS)))
-    blocks = (block.splitlines() for block in shown.out.split("\n\n"))
-    found = [load_error(dict(line.partition("=")[::2] for line in block)) for block in blocks]
-    return [*filter(None, found)]
+    return [*filter(None, map(load_error, units_of(shown.out)))]
 
 
 def restart(

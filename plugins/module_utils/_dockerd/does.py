@@ -93,6 +93,19 @@ class Does:
         return state != "inactive"
 
 
+def units_of(shown: str) -> list[dict]:
+    """The properties of each unit, as ``systemctl show`` prints them."""
+    found = []
+    for block in shown.strip().split("\n\n"):
+        unit: dict = {}
+        for line in block.splitlines():
+            name, value = line.partition("=")[::2]
+            # Listen= stands once for each address.
+            unit[name] = "%s\n%s" % (unit[name], value) if name in unit else value
+        found.append(unit)
+    return found
+
+
 def load_error(unit: dict) -> str:
     """Why systemd does not load a unit, by its properties; empty where it does."""
     if unit.get("LoadState") not in ("bad-setting", "error"):
@@ -109,13 +122,7 @@ def read_does(instance: Instance, host: Host, told: Told) -> Does:
     wanted += ["Limit" + name.upper() for name in _LIMITS]
     words = ["show", *instance.units, "--property=" + ",".join(wanted)]
     shown = host.run(instance.systemctl(*words), timeout=3)
-    for block in shown.out.split("\n\n"):
-        properties: dict = {}
-        for line in block.splitlines():
-            name, value = line.partition("=")[::2]
-            # Listen= stands once for each address.
-            properties[name] = "%s\n%s" % (properties[name], value) if name in properties else value
-        does.units[properties.get("Id", "")] = properties
+    does.units = {unit.get("Id", ""): unit for unit in units_of(shown.out)}
     does.dependents = _dependents(does, instance, host)
     pid = int(does.units.get(instance.service, {}).get("MainPID") or 0)
     if pid and instance.rootless:

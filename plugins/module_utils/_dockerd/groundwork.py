@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Callable, Iterator
 
 from . import config, ground, ranges
-from .does import data_root, read_does
+from .does import data_root, read_does, units_of
 from .errors import HostError, Refused, RolledBack
 from .host import Host, User, as_text
 from .instance import ROOT, Instance, rootless
@@ -603,11 +603,7 @@ def _mask(work: Work, containers: dict) -> None:
     """Stop, disable and mask the system's daemon, or put it back where that does not hold."""
     host, units = work.host, Instance().units
     shown = host.run(["systemctl", "show", *units, "--property=Id,ActiveState,UnitFileState"])
-    states = [
-        dict(line.partition("=")[::2] for line in block.splitlines())
-        for block in shown.out.strip().split("\n\n")
-    ]
-    there = {state["Id"]: state for state in states if state.get("UnitFileState")}
+    there = {unit["Id"]: unit for unit in units_of(shown.out) if unit.get("UnitFileState")}
     masked = [unit for unit in units[:2] if there.get(unit, {}).get("UnitFileState") == "masked"]
     active = [unit for unit, state in there.items() if state.get("ActiveState") == "active"]
     if not there or (units[0] in masked and not work.manifest.system):

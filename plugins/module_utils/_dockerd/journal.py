@@ -189,8 +189,6 @@ def read(instance: Instance, host: Host) -> Journal | None:
             **{**told, "files": [_entry(host, directory, one) for one in told["files"]]}
         )
         _check(journal)
-    except FileNotFoundError as error:
-        raise HostError("%s lacks %s%s" % (directory, error.filename, way_out)) from error
     except HostError as error:
         raise HostError("%s%s" % (error, way_out), path=path) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

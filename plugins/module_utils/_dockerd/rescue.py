@@ -84,5 +84,5 @@ def did_not_start(instance: Instance, host: Host) -> bool:
             return False  # should it fail after all, systemd calls again
         time.sleep(0.2)  # it may be about to try once more
     if state == "inactive":
-        return True  # what it requires failed, so that it was not even tried
+        return True  # it failed, and a rescue that was killed over it had reset that
     return state == "failed" and max(int(one or 0) for one in tried) > int(up or 0)

@@ -86,9 +86,10 @@ def _unit(snapshot: Snapshot) -> Verdict:
     ]
     if masked or not told.words:
         return broken(masked or ["%s has no ExecStart" % instance.service])
-    refused = [load_error(unit) for unit in snapshot.does.units.values()] if snapshot.does else []
-    if any(refused):
-        return broken([*filter(None, refused)])
+    loaded = snapshot.does.units.values() if snapshot.does else []
+    refused = [*filter(None, map(load_error, loaded))]
+    if refused:
+        return broken(refused)
     commands = told.service.commands()
     if len(commands) > 1 and told.service.value("Service", "Type") != "oneshot":
         lines = ", ".join("%s line %d" % (one.path, one.line) for one in commands)
