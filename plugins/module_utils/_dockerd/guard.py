@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 
 from . import pair
 
@@ -43,8 +44,9 @@ def complete(config: str) -> None:
     told = _told(config)
     certificate, key = str(told.get("tlscert", "")), str(told.get("tlskey", ""))
     try:
-        if pair.waits(certificate):
-            pair.complete(certificate, key)
+        if pair.waits(certificate) and pair.complete(certificate, key):
+            # The kernel counts starts in ticks of 10 ms: dockerd's must be later than the files.
+            time.sleep(0.02)
     except (OSError, ValueError) as error:
         sys.stderr.write("%s: %s\n" % (certificate, error))
 
